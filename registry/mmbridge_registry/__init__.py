@@ -1,0 +1,101 @@
+"""The contract of mmbridge: abstract parts, the hook that offers them, the catalog that finds them.
+
+Importing this package does not import torch. Names that need torch (`VisionEncoder`, `Step`, ...) are loaded when
+they are first asked for, so a plugin's `__init__.py` can import from here and stay light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mmbridge_registry.catalog import Catalog, Offer, Plugin
+from mmbridge_registry.dataset import Dataset
+from mmbridge_registry.errors import MmbridgeError, PluginError, UserError
+from mmbridge_registry.hooks import hookimpl
+from mmbridge_registry.kinds import (
+    BRIDGE,
+    DATASET,
+    DECODER,
+    ENCODER_DECODER,
+    EVALUATION,
+    GENERATES,
+    LANGUAGE_MODEL,
+    OBJECTIVE,
+    TEXT_BRIDGE,
+    VISION_ENCODER,
+)
+from mmbridge_registry.options import RANDOM, Dtype, Generation, Options, Weights
+from mmbridge_registry.record import Record
+
+if TYPE_CHECKING:
+    from mmbridge_registry.bridge import Bridge, ImageState, TextBridge
+    from mmbridge_registry.evaluation import Evaluated, Evaluation, Example, Metric, VisionLanguage
+    from mmbridge_registry.language_model import LanguageModel, LanguageTokens, TokenLoss
+    from mmbridge_registry.objective import Draft, Objective, ObjectiveLoss, Sample
+    from mmbridge_registry.step import Batch, Similarity, Step
+    from mmbridge_registry.tokens import Tokens
+    from mmbridge_registry.vision_encoder import VisionEncoder
+
+_NEEDS_TORCH = {
+    "bridge": ("Bridge", "ImageState", "TextBridge"),
+    "evaluation": ("Evaluated", "Evaluation", "Example", "Metric", "VisionLanguage"),
+    "language_model": ("LanguageModel", "LanguageTokens", "TokenLoss"),
+    "objective": ("Draft", "Objective", "ObjectiveLoss", "Sample"),
+    "step": ("Batch", "Similarity", "Step"),
+    "tokens": ("Tokens",),
+    "vision_encoder": ("VisionEncoder",),
+}
+_HOME = {name: module for module, names in _NEEDS_TORCH.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+__all__ = [
+    "BRIDGE",
+    "DATASET",
+    "DECODER",
+    "ENCODER_DECODER",
+    "EVALUATION",
+    "GENERATES",
+    "LANGUAGE_MODEL",
+    "OBJECTIVE",
+    "RANDOM",
+    "TEXT_BRIDGE",
+    "VISION_ENCODER",
+    "Batch",
+    "Bridge",
+    "Catalog",
+    "Dataset",
+    "Draft",
+    "Dtype",
+    "Evaluated",
+    "Evaluation",
+    "Example",
+    "Generation",
+    "ImageState",
+    "LanguageModel",
+    "LanguageTokens",
+    "Metric",
+    "MmbridgeError",
+    "Objective",
+    "ObjectiveLoss",
+    "Offer",
+    "Options",
+    "Plugin",
+    "PluginError",
+    "Record",
+    "Sample",
+    "Similarity",
+    "Step",
+    "TextBridge",
+    "TokenLoss",
+    "Tokens",
+    "UserError",
+    "VisionEncoder",
+    "VisionLanguage",
+    "Weights",
+    "hookimpl",
+]

@@ -1,0 +1,30 @@
+"""The contract of datasets."""
+
+from abc import ABC, abstractmethod
+
+from mmbridge_registry.record import Record
+
+
+class Dataset(ABC):
+    """Records by index. Picklable and cheap to copy: it travels to loader workers.
+
+    The order, the mixture, decoding, augmentation and tokenisation are the framework's; a dataset only reads.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of records, at least 1."""
+
+    @abstractmethod
+    def read(self, index: int) -> Record:
+        """Read record `index` (0 <= index < len). The same index always gives the same record.
+
+        Raises:
+            OSError, ValueError: this record cannot be read; the framework replaces, counts and reports it.
+        """
+
+    def __getitem__(self, index: int) -> Record:
+        """Read a record, so that a dataset can be looked at like a list."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self.read(index)

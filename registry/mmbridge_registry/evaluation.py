@@ -1,0 +1,89 @@
+"""The contract of evaluations, and of the model as they (and users) see it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
+
+from mmbridge_registry.dataset import Dataset
+from mmbridge_registry.options import Generation
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number and what it must be read against."""
+
+    value: float
+    n: int
+    """Items that the value was measured on."""
+    chance: float | None = None
+    """What guessing gives, by the same protocol."""
+    ceiling: float | None = None
+    """What the frozen language model reaches when it is told the truth as text."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One item of an evaluation, to look at."""
+
+    image: "bytes | Path | Image"
+    truth: str
+    output: str
+    question: str | None = None
+    correct: bool | None = None
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation found: metrics by name, the protocol they follow, some examples."""
+
+    metrics: Mapping[str, Metric]
+    protocol: str
+    """One sentence: split, prompt, decoding, scoring."""
+    examples: Sequence[Example] = field(default_factory=tuple)
+
+
+class VisionLanguage(Protocol):
+    """A model that answers. Images are encoded bytes, paths or PIL images; every list may be of any length."""
+
+    def caption(
+        self, images: Sequence["bytes | Path | str | Image"], prompt: str = "", generation: Generation = ...
+    ) -> list[str]:
+        """Write a caption per image with the language model (or, without one, the text bridge itself)."""
+        ...
+
+    def answer(
+        self,
+        images: Sequence["bytes | Path | str | Image"],
+        questions: Sequence[str],
+        prompt: str = "Question: {} Answer:",
+        generation: Generation = ...,
+    ) -> list[str]:
+        """Answer one question per image."""
+        ...
+
+    def match(self, images: Sequence["bytes | Path | str | Image"], texts: Sequence[str]) -> Tensor:
+        """ITM probability [n] that image i and text i belong together."""
+        ...
+
+    def embed_images(self, images: Sequence["bytes | Path | str | Image"]) -> Tensor:
+        """L2-normalised query embeddings [n,Q,C]."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """L2-normalised text embeddings [n,C]."""
+        ...
+
+
+class Evaluation(ABC):
+    """A protocol: what to ask a model about a dataset, and how to score it."""
+
+    @abstractmethod
+    def evaluate(self, model: VisionLanguage, dataset: Dataset) -> Evaluated:
+        """Run the protocol."""

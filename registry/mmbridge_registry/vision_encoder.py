@@ -1,0 +1,35 @@
+"""The contract of vision encoders."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ImageTransform = Callable[["Image"], Tensor]
+
+
+class VisionEncoder(nn.Module, ABC):
+    """Pixels to patch features. Frozen by default: always in eval mode, in the dtype that its options name."""
+
+    width: int
+    """Width W of the features."""
+    image_size: int
+    """Side of the square input in pixels."""
+    num_tokens: int
+    """Features per image, N; class tokens included."""
+
+    @abstractmethod
+    def transform(self, train: bool) -> ImageTransform:
+        """Give the picklable transform from a PIL RGB image to pixels [3,H,W] float32.
+
+        With `train`, crops and flips are drawn from torch's default generator, which the loader seeds per sample.
+        Mean, standard deviation and interpolation are this encoder's own.
+        """
+
+    @abstractmethod
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Encode pixels [B,3,H,W] to features [B,N,W] of the layer that the options name (BLIP-2: the second last)."""
