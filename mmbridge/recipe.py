@@ -24,6 +24,14 @@ class Chosen:
         return self.offer.build(self.options, **context)
 
 
+class Projection(Options):
+    """The linear layer between bridge and language model."""
+
+    init: Literal["linear", "token_scale"] = "linear"
+    """`linear` is torch's own start, as the original has it; `token_scale` scales it so that soft prompts begin as
+    large as the language model's token embeddings (small towers need that)."""
+
+
 class ModelRecipe(Options):
     """The parts of the model."""
 
@@ -35,6 +43,8 @@ class ModelRecipe(Options):
     """Features to queries."""
     language_model: Chosen | None = None
     """Soft prompts to text; a model without one has stage-1 objectives only."""
+    projection: Projection = Projection()
+    """Queries to soft prompts."""
 
 
 class Optimizer(Options):

@@ -28,7 +28,7 @@ from mmbridge_registry.record import Record
 
 if TYPE_CHECKING:
     from mmbridge_registry.bridge import Bridge, ImageState, TextBridge
-    from mmbridge_registry.evaluation import Evaluated, Evaluation, Example, Metric, VisionLanguage
+    from mmbridge_registry.evaluation import EncodedImages, Evaluated, Evaluation, Example, Metric, VisionLanguage
     from mmbridge_registry.language_model import LanguageModel, LanguageTokens, TokenLoss
     from mmbridge_registry.objective import Draft, Objective, ObjectiveLoss, Sample
     from mmbridge_registry.step import Batch, Similarity, Step
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _NEEDS_TORCH = {
     "bridge": ("Bridge", "ImageState", "TextBridge"),
-    "evaluation": ("Evaluated", "Evaluation", "Example", "Metric", "VisionLanguage"),
+    "evaluation": ("EncodedImages", "Evaluated", "Evaluation", "Example", "Metric", "VisionLanguage"),
     "language_model": ("LanguageModel", "LanguageTokens", "TokenLoss"),
     "objective": ("Draft", "Objective", "ObjectiveLoss", "Sample"),
     "step": ("Batch", "Similarity", "Step"),
@@ -71,6 +71,7 @@ __all__ = [
     "Dataset",
     "Draft",
     "Dtype",
+    "EncodedImages",
     "Evaluated",
     "Evaluation",
     "Example",

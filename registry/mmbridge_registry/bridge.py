@@ -6,6 +6,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from mmbridge_registry.errors import UserError
+from mmbridge_registry.options import Generation
 from mmbridge_registry.tokens import TextTokenizer, Tokens
 
 Pass = Literal["image", "contrast", "match", "decode"]
@@ -89,3 +91,12 @@ class TextBridge(Bridge):
     @abstractmethod
     def embed_text(self, hidden: Tensor) -> Tensor:
         """L2-normalised text embedding [B,C] from the text pass's hidden states [B,T,D]."""
+
+    def generate_text(self, image: ImageState, generation: Generation) -> list[str]:
+        """Write one caption per image with the bridge's own decoder; a bridge need not offer this.
+
+        Raises:
+            UserError: this bridge writes nothing by itself.
+        """
+        del image, generation
+        raise UserError(f"a {type(self).__name__} writes no captions by itself.", do="Add a language model.")

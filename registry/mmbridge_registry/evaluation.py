@@ -49,8 +49,26 @@ class Evaluated:
     examples: Sequence[Example] = field(default_factory=tuple)
 
 
+class EncodedImages(Protocol):
+    """Images that the vision encoder has read once, to be compared with many texts."""
+
+    def __len__(self) -> int: ...
+
+    def embed(self) -> Tensor:
+        """L2-normalised query embeddings [n,Q,C]."""
+        ...
+
+    def match(self, rows: Tensor, texts: Sequence[str]) -> Tensor:
+        """ITM logits [m,2] of the pairs (image `rows[i]`, `texts[i]`); class 1 = a match. Rows may repeat."""
+        ...
+
+
 class VisionLanguage(Protocol):
     """A model that answers. Images are encoded bytes, paths or PIL images; every list may be of any length."""
+
+    def encode(self, images: Sequence["bytes | Path | str | Image"]) -> EncodedImages:
+        """Run the vision encoder once per image and keep its features, for protocols that ask again and again."""
+        ...
 
     def caption(
         self, images: Sequence["bytes | Path | str | Image"], prompt: str = "", generation: Generation = ...

@@ -35,9 +35,7 @@ class LanguageTokens:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "LanguageTokens":
         """Copy to a device."""
-        return LanguageTokens(
-            self.inputs.to(device, non_blocking), self.labels.to(device, non_blocking=non_blocking)
-        )
+        return LanguageTokens(self.inputs.to(device, non_blocking), self.labels.to(device, non_blocking=non_blocking))
 
 
 class LanguageTokenizer(Protocol):
@@ -66,6 +64,11 @@ class LanguageModel(nn.Module, ABC):
     safe_dtypes: frozenset[torch.dtype]
     """Dtypes in which its forward is known to be finite; the run refuses others at start."""
     tokenizer: LanguageTokenizer
+
+    @property
+    @abstractmethod
+    def token_scale(self) -> float:
+        """Root mean square of the token embeddings: the size at which a soft prompt looks like text."""
 
     @abstractmethod
     def loss(self, soft_prompt: Tensor, tokens: LanguageTokens) -> TokenLoss:

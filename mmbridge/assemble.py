@@ -1,0 +1,69 @@
+"""Assemble: from the parts that a recipe names to one model."""
+
+from collections.abc import Iterable
+
+import torch
+from mmbridge_registry import Bridge, Catalog, LanguageModel, Objective, UserError, VisionEncoder
+
+from mmbridge.model import BridgedModel
+from mmbridge.recipe import Chosen, Recipe, Stage
+from mmbridge.trainable import trainable_parameters
+from mmbridge.weights import with_located
+
+
+def assemble(recipe: Recipe, catalog: Catalog) -> BridgedModel:
+    """Build the model of a recipe: every part by its own builder, widths handed from part to part.
+
+    Tensors that are not loaded are drawn from the run's seed. All weights must be on this machine already.
+
+    Raises:
+        UserError: weights that are not here, a part that cannot be built, a dtype in which a part is not finite.
+    """
+    chosen = recipe.model
+    torch.manual_seed(recipe.run.seed)
+    encoder: VisionEncoder = build(chosen.vision_encoder, catalog)
+    bridge: Bridge = build(chosen.bridge, catalog, encoder_width=encoder.width)
+    language_model: LanguageModel | None = chosen.language_model and build(chosen.language_model, catalog)
+    if language_model is not None:
+        _check_dtype(language_model, chosen.language_model)
+    model = BridgedModel(encoder, bridge, language_model, chosen.projection.init)
+    return model.requires_grad_(False).eval()
+
+
+def build(chosen: Chosen, catalog: Catalog, **context: object):
+    """Build one part, with its weights found first."""
+    located = with_located(chosen, catalog)
+    try:
+        return located.build(**context)
+    except UserError as error:
+        if error.where is None:
+            raise UserError(error.what, where=chosen.where, do=error.do) from error
+        raise
+
+
+def prepare_stage(model: BridgedModel, stage: Stage, catalog: Catalog) -> dict[str, Objective]:
+    """Build a stage's objectives, and let gradients reach exactly what the stage trains."""
+    objectives = {name: build(chosen, catalog) for name, chosen in stage.objectives.items()}
+    model.requires_grad_(False)
+    for parameter in trained_by(model, stage, objectives.values()).values():
+        parameter.requires_grad_(True)
+    model.train()
+    return objectives
+
+
+def trained_by(model: BridgedModel, stage: Stage, objectives: Iterable[Objective]) -> dict[str, torch.nn.Parameter]:
+    """Name the parameters of the model that a stage trains."""
+    passes = frozenset().union(*(objective.passes for objective in objectives))
+    parts = {name: part for name, part in model.named_children() if part is not None}
+    return trainable_parameters(parts, stage.train, passes)
+
+
+def _check_dtype(language_model: LanguageModel, chosen: Chosen | None) -> None:
+    dtype = next(language_model.parameters()).dtype
+    if dtype not in language_model.safe_dtypes:
+        safe = ", ".join(sorted(str(safe).removeprefix("torch.") for safe in language_model.safe_dtypes))
+        raise UserError(
+            f"{str(dtype).removeprefix('torch.')} is not safe for this language model (it overflows).",
+            where=chosen and chosen.where,
+            do=f"Choose dtype: {safe}.",
+        )

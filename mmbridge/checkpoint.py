@@ -1,0 +1,145 @@
+"""Checkpoints: safetensors and JSON under a manifest, published by one rename. Nothing is ever unpickled."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmbridge_registry import UserError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+WEIGHTS, OPTIMIZER, STATE, MANIFEST = "weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint on disk, its manifest verified."""
+
+    path: Path
+    state: Mapping[str, Any]
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps taken."""
+        return int(self.state["step"])
+
+    def weights(self) -> dict[str, Tensor]:
+        """Read the tensors by name."""
+        return load_file(self.path / WEIGHTS)
+
+
+def save(
+    folder: Path,
+    weights: Mapping[str, Tensor],
+    trained: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    state: Mapping[str, Any],
+    keep: int,
+) -> Path:
+    """Write `folder/step-NNNNNNNN` so that it is there whole or not at all, then remove the oldest beyond `keep`."""
+    final = folder / f"step-{state['step']:08d}"
+    partial = folder / f"{final.name}.tmp"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, partial / WEIGHTS)
+    save_file(_moments(trained, optimizer), partial / OPTIMIZER)
+    (partial / STATE).write_text(json.dumps(dict(state), indent=1))
+    manifest = {name: _fingerprint(partial / name) for name in (WEIGHTS, OPTIMIZER, STATE)}
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    for file in partial.iterdir():
+        _to_disk(file)
+    _to_disk(partial)
+    shutil.rmtree(final, ignore_errors=True)
+    partial.rename(final)
+    _to_disk(folder)
+    for old in _folders(folder)[keep:]:
+        shutil.rmtree(old)
+    return final
+
+
+def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """Find the newest checkpoint whose manifest verifies, and say of each newer one why it was passed over."""
+    passed_over = []
+    for path in _folders(folder):
+        try:
+            return read(path), passed_over
+        except UserError as error:
+            passed_over.append(str(error))
+    return None, passed_over
+
+
+def read(path: Path) -> Checkpoint:
+    """Open one checkpoint.
+
+    Raises:
+        UserError: a file is missing or differs from the manifest; the message names it.
+    """
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        for name, expected in manifest.items():
+            if _fingerprint(path / name) != expected:
+                raise UserError(f"{name} differs from the manifest.", where=path, do="Use another checkpoint.")
+        return Checkpoint(path, json.loads((path / STATE).read_text()))
+    except (OSError, ValueError) as error:
+        raise UserError(f"not a complete checkpoint ({error}).", where=path, do="Use another checkpoint.") from error
+
+
+def load_optimizer(
+    checkpoint: Checkpoint, trained: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+) -> None:
+    """Put the saved moments back, strictly: the same parameters must be trained."""
+    moments = load_file(checkpoint.path / OPTIMIZER)
+    names = {name.rsplit("|", 1)[0] for name in moments}
+    if moments and names != set(trained):
+        different = sorted(names ^ set(trained))[:3]
+        raise UserError(f"it trained other tensors than this stage does ({', '.join(different)}, ...).",
+                        where=checkpoint.path, do="Start a new run (run.name=...).")  # fmt: skip
+    for name, parameter in trained.items():
+        state = {key: moments[f"{name}|{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if moments}
+        if state:
+            step_device = parameter.device if optimizer.defaults.get("fused") else "cpu"
+            optimizer.state[parameter] = {
+                "step": state["step"].to(step_device),
+                "exp_avg": state["exp_avg"].to(parameter.device),
+                "exp_avg_sq": state["exp_avg_sq"].to(parameter.device),
+            }
+
+
+def _moments(trained: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{name}|{key}": value.detach().cpu().contiguous()
+        for name, parameter in trained.items()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Published checkpoints, newest first; half-written ones end in .tmp and are none."""
+    return sorted((path for path in folder.glob("step-*") if path.suffix != ".tmp"), reverse=True)
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in _blocks(file):
+            digest.update(block)
+    return {"sha256": digest.hexdigest(), "bytes": path.stat().st_size}
+
+
+def _blocks(file: Any) -> Iterator[bytes]:
+    while block := file.read(1 << 20):
+        yield block
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,37 @@
+"""Merging a config onto its base, and overrides onto both: later wins."""
+
+from typing import Any
+
+from mmbridge.config.places import KeyPath
+
+PARTS: tuple[KeyPath, ...] = (
+    ("model", "*"),
+    ("data", "*"),
+    ("stages", "*", "objectives", "*"),
+    ("evaluate", "*"),
+    ("evaluate", "*", "data"),
+)
+"""Where parts are named."""
+
+NOT_OPTIONS = ("weight", "stages", "every", "data")
+"""Keys of a part's entry that are the framework's own: they outlive a change of part."""
+
+
+def matches(path: KeyPath, pattern: KeyPath) -> bool:
+    """Say whether a key path has the shape of `pattern`, where `*` is any key."""
+    return len(path) == len(pattern) and all(want in ("*", key) for key, want in zip(path, pattern, strict=True))
+
+
+def merged(old: Any, new: Any, path: KeyPath = ()) -> Any:
+    """Merge mappings key by key; everything else is replaced, lists too.
+
+    An entry that names another part than before starts afresh: the options of one part do not fit another.
+    """
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return new
+    if "name" in new and new["name"] != old.get("name", path[-1]) and any(matches(path, part) for part in PARTS):
+        old = {key: value for key, value in old.items() if key in NOT_OPTIONS}
+    result = dict(old)
+    for key, value in new.items():
+        result[key] = merged(old[key], value, (*path, key)) if key in old else value
+    return result

@@ -1,0 +1,44 @@
+"""The configs that come with mmbridge."""
+
+import os
+from pathlib import Path
+
+import mmbridge
+from mmbridge_registry import UserError
+from mmbridge_registry.catalog import did_you_mean
+
+
+def shipped_folder() -> Path:
+    """Give the folder of shipped configs: inside the package when installed, beside it in a checkout."""
+    package = Path(mmbridge.__file__).parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def shipped_configs() -> dict[str, Path]:
+    """List shipped configs by name; files in `base/` are not configs by themselves."""
+    return {path.stem: path for path in sorted(shipped_folder().glob("*.yaml"))}
+
+
+def find_config(config: str | Path) -> Path:
+    """Find a config by its path, or a shipped one by its name (`blip2_tiny`, `configs/blip2_tiny.yaml`).
+
+    Raises:
+        UserError: there is neither.
+    """
+    path = Path(config)
+    if path.is_file():
+        return path
+    shipped = shipped_configs()
+    written = path.as_posix()
+    name = written.removeprefix("configs/").removesuffix(".yaml")
+    if name in shipped:
+        return _near(shipped[name])
+    do = "`mmbridge ls` shows what is shipped."
+    raise UserError(f"there is no config '{written}'{did_you_mean(name, shipped)}", do=do)
+
+
+def _near(path: Path) -> Path:
+    # Messages read better as configs/x.yaml:3 than with the whole path of an installation.
+    short = Path(os.path.relpath(path))
+    return path if ".." in short.parts else short

@@ -1,0 +1,55 @@
+"""The hand-off between stages: which tensors a stage takes over, and which it starts anew."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from mmbridge_registry import UserError
+from torch import Tensor
+
+from mmbridge.model import BridgedModel
+
+
+@dataclass(frozen=True)
+class Handoff:
+    """Names of tensors, by what happened to them."""
+
+    source: str
+    moved: tuple[str, ...]
+    """Taken over from the source."""
+    new: tuple[str, ...]
+    """Kept by the model, but not in the source: they start as they were built."""
+    unused: tuple[str, ...]
+    """In the source, but this model has no place for them."""
+
+    def __str__(self) -> str:
+        new = f": {', '.join(self.new[:4])}{', ...' if len(self.new) > 4 else ''}" if self.new else ""
+        return (
+            f"from {self.source}: {len(self.moved)} tensors moved, {len(self.new)} new{new}, {len(self.unused)} unused"
+        )
+
+
+@torch.no_grad()
+def hand_over(weights: Mapping[str, Tensor], model: BridgedModel, source: str) -> Handoff:
+    """Copy saved tensors into the model and account for every one.
+
+    Raises:
+        UserError: a tensor has another shape here (another encoder, another geometry), or a part of the bridge is
+            missing in the source.
+    """
+    kept = dict(model.kept())
+    for name in sorted(kept.keys() & weights.keys()):
+        if kept[name].shape != weights[name].shape:
+            raise UserError(
+                f"{name} has shape {list(weights[name].shape)} there and {list(kept[name].shape)} here.",
+                where=source,
+                do="Encoder, bridge and language model must have the geometry that the weights were trained with.",
+            )
+    new = sorted(kept.keys() - weights.keys())
+    missing = [name for name in new if name.startswith("bridge.")]
+    if missing:
+        raise UserError(f"it lacks {len(missing)} tensors of the bridge ({missing[0]}, ...).", where=source)
+    moved = sorted(kept.keys() & weights.keys())
+    for name in moved:
+        kept[name].copy_(weights[name])
+    return Handoff(source, tuple(moved), tuple(new), tuple(sorted(weights.keys() - kept.keys())))

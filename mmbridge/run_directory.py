@@ -1,0 +1,103 @@
+"""The run directory: everything that a run leaves behind, and whether it may be gone on with."""
+
+import json
+import platform
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from mmbridge_registry import Plugin, UserError
+
+from mmbridge.config import as_yaml, read_yaml
+from mmbridge.recipe import Recipe
+
+# What may change between two calls of one run: how it is carried out, not what it learns.
+FREE = ("evaluate", "run.name", "run.directory", "run.device", "run.workers", "run.threads", "run.checkpoint_every",
+        "run.keep_checkpoints", "run.log_every", "run.max_bad_fraction")  # fmt: skip
+
+
+class RunDirectory:
+    """`runs/<name>/`, with one attribute or method per thing in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.resolved = path / "config.resolved.yaml"
+        self.lock = path / "run.lock.json"
+        self.metrics = path / "metrics.jsonl"
+        self.evaluation = path / "evaluation.json"
+        self.quarantine = path / "quarantine.jsonl"
+        self.report = path / "report.html"
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "RunDirectory":
+        """Give the directory of a recipe; nothing is created."""
+        return cls(recipe.run.directory / (recipe.run.name or recipe.source.stem))
+
+    def checkpoints(self, stage: str) -> Path:
+        """Folder of a stage's checkpoints."""
+        return self.path / "checkpoints" / stage
+
+    def samples(self, stage: str, evaluation: str) -> Path:
+        """Folder of the examples of an evaluation."""
+        return self.path / "samples" / stage / evaluation
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse to go on with another recipe than the one that began here.
+
+        Raises:
+            UserError: the first keys that differ, and how to go on.
+        """
+        if not self.resolved.exists():
+            if self.path.exists() and any(self.path.iterdir()):
+                raise UserError("it is not empty and not a run.", where=self.path, do="Choose another run.name=...")
+            return
+        before, now = _flat(read_yaml(self.resolved)), _flat(recipe.resolved)
+        changed = [
+            key
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key) != now.get(key) and not key.startswith(FREE)
+        ]
+        if changed:
+            key = changed[0]
+            more = f" (and {len(changed) - 1} more keys)" if len(changed) > 1 else ""
+            raise UserError(
+                f"this run began with {key} = {before.get(key)}, now it is {now.get(key)}{more}.",
+                where=self.path,
+                do="Give the new run a name of its own: run.name=..., or undo the change.",
+            )
+
+    def write_start(self, recipe: Recipe, plugins: list[Plugin]) -> None:
+        """Write what the run is: the config as written and resolved, and the versions it runs with."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not self.config.exists():
+            shutil.copyfile(recipe.source, self.config)
+        self.resolved.write_text(as_yaml(recipe.resolved))
+        lock = {
+            "seed": recipe.run.seed,
+            "python": platform.python_version(),
+            "packages": _versions("mmbridge", "torch", "transformers", "open_clip_torch", "timm", "datasets"),
+            "plugins": {plugin.name: f"{plugin.distribution} {plugin.version}" for plugin in plugins},
+        }
+        self.lock.write_text(json.dumps(lock, indent=1))
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, Mapping):
+        return {prefix: tree}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
