@@ -40,7 +40,7 @@ class EncodedFeatures:
         with self.model.answering():
             for batch in self.model.batches(len(texts)):
                 images, place = rows[batch].unique(return_inverse=True)
-                tokens = self.bridge.tokenizer(texts[batch]).to(self.model.bridged.device)
+                tokens = self.model.tokens(texts[batch])
                 state = self._state(images.tolist()).select(place.to(self.model.bridged.device))
                 logits.append(self.bridge.match(state, tokens).float().cpu())
         return torch.cat(logits) if logits else torch.empty(0, 2)

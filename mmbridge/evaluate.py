@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmbridge_registry import UserError
+from mmbridge_registry.discovery import Discovered
 from rich.console import Console
 from rich.table import Table
 
+from mmbridge.figures import score
 from mmbridge.recipe import Evaluate, Recipe
 from mmbridge.run_directory import RunDirectory
 
@@ -20,42 +22,84 @@ if TYPE_CHECKING:
     from mmbridge.model import BridgedModel
 
 Results = dict[str, dict[str, Any]]
-"""`{"<stage>/<evaluation>/<metric>": {"value", "chance", "ceiling", "n", "protocol"}}`, as evaluation.json holds it."""
+"""`{"<stage>/<evaluation>/<metric>": {"value", "chance", "ceiling", "n", "protocol", "step"}}`, as
+evaluation.json holds it."""
 
 SHOWN_SIDE = 384
 """Longest side in pixels of an example's image in `samples/`."""
 
 
-def due(recipe: Recipe, stage: str, step: int | None = None) -> dict[str, Evaluate]:
-    """Name the evaluations to be made after `step` steps of a stage; all of the stage's at its end (None)."""
-    of_stage = {name: chosen for name, chosen in recipe.evaluate.items() if stage in chosen.stages}
-    if step is None or step == recipe.stages[stage].steps:
-        return of_stage
-    return {name: chosen for name, chosen in of_stage.items() if chosen.every and step % chosen.every == 0}
+def due(recipe: Recipe, stage: str, directory: RunDirectory, step: int) -> dict[str, Evaluate]:
+    """Name the evaluations to be made after `step` steps of a stage that were not made there yet."""
+    results = read_results(directory.evaluation)
+    made = {tuple(key.split("/")[:2]) for key, result in results.items() if result.get("step") == step}
+    return {
+        name: chosen
+        for name, chosen in at_end(recipe, stage).items()
+        if (step == recipe.stages[stage].steps or (chosen.every and step % chosen.every == 0))
+        and (stage, name) not in made
+    }
+
+
+def at_end(recipe: Recipe, stage: str) -> dict[str, Evaluate]:
+    """Name the evaluations that belong to the end of a stage."""
+    return {name: chosen for name, chosen in recipe.evaluate.items() if stage in chosen.stages}
+
+
+def can_write(recipe: Recipe, stage: str) -> bool:
+    """Tell whether the language model can be asked after a stage: whether something has trained its way in."""
+    names = list(recipe.stages)
+    reached = (recipe.stages[name] for name in names[: names.index(stage) + 1])
+    return any(one.start or {"projection", "language_model"} & set(one.train) for one in reached)
 
 
 def evaluate_stage(
-    model: "BridgedModel", recipe: Recipe, stage: str, directory: RunDirectory, step: int | None = None
+    model: "BridgedModel",
+    recipe: Recipe,
+    stage: str,
+    directory: RunDirectory,
+    step: int,
+    chosen: Mapping[str, Evaluate] | None = None,
 ) -> Results:
-    """Make the evaluations of a stage that are due, write results and examples, and give the new results.
+    """Make evaluations of a stage after `step` steps, write results and examples, and give the new results.
 
-    Training is not disturbed: modes and torch's random state are afterwards what they were.
+    Without `chosen`, those that are due. Training is not disturbed: modes and torch's random state are afterwards
+    what they were.
     """
     import torch
 
-    from mmbridge.inference import Model, can_write
+    from mmbridge.inference import Model
 
     asked = Model(model, writes=can_write(recipe, stage))
     results: Results = {}
-    for name, chosen in due(recipe, stage, step).items():
+    for name, one in (due(recipe, stage, directory, step) if chosen is None else chosen).items():
         with torch.random.fork_rng():
-            evaluated = chosen.evaluation.build().evaluate(asked, chosen.dataset.build())
-        results |= {
-            f"{stage}/{name}/{metric}": asdict(measured) | {"protocol": evaluated.protocol}
-            for metric, measured in evaluated.metrics.items()
-        }
+            evaluated = one.evaluation.build().evaluate(asked, one.dataset.build())
+        stated = {"protocol": evaluated.protocol, "step": step}
+        results |= {f"{stage}/{name}/{key}": asdict(metric) | stated for key, metric in evaluated.metrics.items()}
         write_examples(evaluated, directory.samples(stage, name))
     merge(directory.evaluation, results)
+    return results
+
+
+def evaluate_run(run: Path, found: Discovered, stage: str | None = None) -> Results:
+    """Make all evaluations of a run's stage again, or of every stage that has a checkpoint; give the new results.
+
+    Raises:
+        UserError: the directory is no run, has no such stage, or nothing to evaluate.
+    """
+    from mmbridge import loading
+
+    directory, recipe = loading.opened(run, found)
+    begun = [name for name in recipe.stages if any(directory.checkpoints(name).glob("step-*"))]
+    results: Results = {}
+    for name in [stage] if stage else begun:
+        _, trained = loading.newest_of(directory, recipe, name)
+        if chosen := at_end(recipe, name):
+            model = loading.restored(recipe, found, trained)
+            results |= evaluate_stage(model, recipe, name, directory, trained.step, chosen)
+    if not results:
+        raise UserError("there is nothing to evaluate.", where=run, do="Run it first, with evaluations in its config.")
     return results
 
 
@@ -113,12 +157,7 @@ def table_of(results: Mapping[str, Mapping[str, Any]]) -> Table:
     for key, result in results.items():
         stage, evaluation, metric = key.split("/", 2)
         new = (stage if stage != before[0] else "", evaluation if (stage, evaluation) != before else "")
-        numbers = (figure(result.get(name)) for name in ("value", "chance", "ceiling"))
+        numbers = (score(result.get(name)) for name in ("value", "chance", "ceiling"))
         table.add_row(*new, metric, *numbers, str(result["n"]))
         before = (stage, evaluation)
     return table
-
-
-def figure(value: float | None) -> str:
-    """Show a number with three digits; a dash where there is none."""
-    return "–" if value is None else f"{value:.3f}"

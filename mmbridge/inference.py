@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from mmbridge_registry import Generation, LanguageModel, TextBridge, UserError
+from mmbridge_registry import Generation, LanguageModel, TextBridge, Tokens, UserError
 from PIL.Image import Image
 from torch import Tensor
 
-from mmbridge.data.images import open_image
+from mmbridge.data.images import AnyImage, open_image
+from mmbridge.data.text import clean_caption, clean_question
 from mmbridge.encoded import EncodedFeatures
 from mmbridge.model import BridgedModel
 
 T = TypeVar("T")
-AnyImage = bytes | Path | str | Image
-"""An encoded image, the path of one, or an opened one."""
 
 QUESTION = "Question: {} Answer:"
 """How BLIP-2 asks (section 4.1)."""
@@ -27,8 +26,9 @@ CAPTION, ANSWER = Generation(), Generation(max_new_tokens=10)
 class Model:
     """A `VisionLanguage`: captions, answers, matches and embeds any number of images, `batch_size` at a time.
 
-    Images may be bytes, paths or PIL images; only one batch of them is decoded at once. Scores come back in float32
-    on the CPU. Nothing here changes the model: it is put in eval mode for each call and left as it was.
+    Images may be bytes, paths or PIL images; only one batch of them is decoded at once. Texts are cleaned as they are
+    in training (lower case, few marks). Scores come back in float32 on the CPU. The model is put in eval mode for each
+    call and left as it was.
     """
 
     def __init__(self, bridged: BridgedModel, *, writes: bool = True, batch_size: int = 32) -> None:
@@ -72,7 +72,9 @@ class Model:
                 "the prompt has no place for the question.", where=f"prompt '{prompt}'", do="Write {} there."
             )
         images, questions = _paired(images, _several(questions, "questions"))
-        return self._write(images, [prompt.replace("{}", question) for question in questions], generation)
+        return self._write(
+            images, [prompt.replace("{}", clean_question(question)) for question in questions], generation
+        )
 
     def match(self, images: Sequence[AnyImage], texts: Sequence[str]) -> Tensor:
         """ITM probability [n] that image i and text i belong together (BLIP-2, section 3.1; softmax taken once)."""
@@ -80,7 +82,7 @@ class Model:
         bridge = self._text_bridge
 
         def score(features: Tensor, rows: slice) -> list[Tensor]:
-            tokens = bridge.tokenizer(texts[rows]).to(self.bridged.device)
+            tokens = self.tokens(texts[rows])
             return list(bridge.match(bridge.encode_image(features), tokens).float().softmax(-1)[:, 1].cpu())
 
         return _stacked(self._per_batch(images, score), (0,))
@@ -100,8 +102,7 @@ class Model:
         embedded: list[Tensor] = []
         with self.answering():
             for rows in self.batches(len(texts)):
-                hidden = bridge.encode_text(bridge.tokenizer(texts[rows]).to(self.bridged.device))
-                embedded += bridge.embed_text(hidden).float().cpu()
+                embedded += bridge.embed_text(bridge.encode_text(self.tokens(texts[rows]))).float().cpu()
         return _stacked(embedded, (0, 0))
 
     def similarity(self, images: Sequence[AnyImage], texts: Sequence[str]) -> Tensor:
@@ -113,6 +114,10 @@ class Model:
         images, device = _several(images, "images"), torch.device("cpu")
         features = self._per_batch(images, lambda features, _: list(features.to(device)))
         return EncodedFeatures(self, self._text_bridge, features)
+
+    def tokens(self, texts: Sequence[str]) -> Tokens:
+        """Tokens of texts as the bridge reads captions in training: cleaned, padded to the longest."""
+        return self._text_bridge.tokenizer([clean_caption(text) for text in texts]).to(self.bridged.device)
 
     @contextmanager
     def answering(self) -> Iterator[None]:

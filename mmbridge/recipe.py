@@ -1,5 +1,6 @@
 """The recipe: what a YAML file says, validated and with every part found in the catalog. Torch-free."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +47,10 @@ class ModelRecipe(Options):
     projection: Projection = Projection()
     """Queries to soft prompts."""
 
+    def parts(self) -> dict[str, Chosen]:
+        """Give the parts that plugins build, by key."""
+        return {key: part for key, part in self if isinstance(part, Chosen)}
+
 
 class Optimizer(Options):
     """AdamW; no decay for norms, biases and 0-d or 1-d tensors."""
@@ -58,7 +63,7 @@ class Optimizer(Options):
     """Decay of the first and second moment (the paper's 0.98; torch's own default is 0.999)."""
     eps: PositiveFloat = 1e-8
     """Added to the root of the second moment."""
-    weight_decay: float = Field(0.05, ge=0)
+    weight_decay: float = Field(default=0.05, ge=0)
     """Decoupled weight decay."""
 
 
@@ -67,23 +72,19 @@ class Schedule(Options):
 
     name: Literal["cosine"] = "cosine"
     """The curve after the warm-up."""
-    warmup_steps: int = Field(0, ge=0)
+    warmup_steps: int = Field(default=0, ge=0)
     """Steps from `warmup_lr` to the peak."""
-    warmup_lr: float = Field(1e-6, ge=0)
+    warmup_lr: float = Field(default=1e-6, ge=0)
     """Learning rate before the first step."""
-    min_lr: float = Field(0.0, ge=0)
+    min_lr: float = Field(default=0.0, ge=0)
     """Learning rate after the last step."""
 
 
-class Stage(Options):
-    """One stage: what is trained, on what, for how long."""
-
-    model_config = {**Options.model_config, "arbitrary_types_allowed": True}
+class StageSettings(Options):
+    """What a stage says of itself, apart from the parts that it names."""
 
     train: tuple[Trainable, ...]
     """Parts that are trained; everything else is frozen."""
-    objectives: dict[str, Chosen]
-    """Terms of the loss, by name; they are added."""
     steps: PositiveInt
     """Optimizer steps."""
     batch_size: PositiveInt
@@ -102,12 +103,37 @@ class Stage(Options):
     """A run or checkpoint to start from; None starts from the stage before."""
 
 
+class Stage(StageSettings):
+    """One stage: what is trained, on what, for how long."""
+
+    model_config = {**Options.model_config, "arbitrary_types_allowed": True}
+
+    objectives: dict[str, Chosen]
+    """Terms of the loss, by name; they are added."""
+
+
+class DataSettings(Options):
+    """What an entry of `data:` says beside the dataset's own options."""
+
+    weight: PositiveFloat = 1.0
+    """Share in the mixture, relative to the other data sets."""
+
+
 @dataclass(frozen=True)
 class Data:
     """A data set of the mixture."""
 
     dataset: Chosen
     weight: float
+
+
+class EvaluateSettings(Options):
+    """What an entry of `evaluate:` says beside the evaluation's own options."""
+
+    stages: tuple[str, ...]
+    """Stages after which it is made."""
+    every: PositiveInt | None = None
+    """Also every so many steps inside the stage; None only at its end."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +150,7 @@ class Evaluate:
 class Run(Options):
     """How a run is carried out; nothing here changes what is learned except `seed` and `precision`."""
 
-    name: str = ""
+    name: str = Field(default="", pattern=r"^([A-Za-z0-9_-][A-Za-z0-9_.-]*)?$")
     """Name of the run's directory; the config's file name by default."""
     directory: Path = Path("runs")
     """Where runs live."""
@@ -134,7 +160,7 @@ class Run(Options):
     """Where to compute; auto takes GPUs if there are any."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Autocast dtype of what is trained (masters stay float32); auto is bfloat16 on GPU, float32 on CPU."""
-    workers: int = Field(2, ge=0)
+    workers: int = Field(default=2, ge=0)
     """Loader processes per rank; changes nothing but speed."""
     threads: PositiveInt | None = None
     """Torch threads per rank on CPU; None leaves torch's own choice."""
@@ -144,7 +170,7 @@ class Run(Options):
     """Newest checkpoints kept per stage."""
     log_every: PositiveInt = 10
     """Steps between lines of metrics.jsonl."""
-    max_bad_fraction: float = Field(0.01, ge=0, le=1)
+    max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
     """Share of unreadable samples at which the run stops."""
 
 
@@ -160,3 +186,12 @@ class Recipe:
     run: Run
     resolved: dict[str, Any]
     """The merged YAML as plain values: what `show` prints and `config.resolved.yaml` holds."""
+
+    def parts(self) -> Iterator[Chosen]:
+        """Give every part that the recipe names, in the order in which a run needs them."""
+        yield from self.model.parts().values()
+        for stage in self.stages.values():
+            yield from stage.objectives.values()
+        yield from (data.dataset for data in self.data.values())
+        for evaluate in self.evaluate.values():
+            yield from (evaluate.evaluation, evaluate.dataset)

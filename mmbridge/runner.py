@@ -15,7 +15,7 @@ from mmbridge.assemble import assemble
 from mmbridge.data.order import Mixture
 from mmbridge.data.quarantine import Quarantine
 from mmbridge.engine import engine
-from mmbridge.evaluate import print_table
+from mmbridge.evaluate import due, evaluate_stage, print_table
 from mmbridge.feed import check_division, feed, open_mixture
 from mmbridge.model import StageLoss
 from mmbridge.optim import learning_rate, set_learning_rate
@@ -24,6 +24,7 @@ from mmbridge.run_directory import RunDirectory
 from mmbridge.running import Running
 from mmbridge.stage_log import StageLog
 from mmbridge.training import Training, begin
+from mmbridge.weights import locate_all
 
 
 def run(recipe: Recipe, discovered: Discovered, console: Console) -> RunDirectory:
@@ -36,6 +37,7 @@ def run(recipe: Recipe, discovered: Discovered, console: Console) -> RunDirector
         directory.check(recipe)
         for name, stage in recipe.stages.items():
             check_division(name, stage, here.collectives.world_size)
+        locate_all(recipe, discovered.catalog)
         model = assemble(recipe, discovered.catalog).to(here.device)
         mixtures = {name: open_mixture(recipe, stage, discovered.catalog) for name, stage in recipe.stages.items()}
         running = Running(recipe, discovered, here, directory, model, console)

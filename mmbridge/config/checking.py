@@ -51,12 +51,11 @@ def _by_key(
 def _written(loc: tuple[int | str, ...], values: Any, missing: bool) -> Iterator[str]:
     """Give the keys of pydantic's `loc` that somebody wrote; it also holds names of union members."""
     for depth, key in enumerate(loc, start=1):
-        if isinstance(values, Mapping) and key in values:
+        try:
             values = values[key]
-        elif isinstance(values, list) and isinstance(key, int) and key < len(values):
-            values = values[key]
-        elif not (missing and depth == len(loc)):
-            continue
+        except (KeyError, IndexError, TypeError):
+            if not (missing and depth == len(loc)):
+                continue
         yield str(key)
 
 

@@ -14,7 +14,9 @@ from mmbridge.config.places import KeyPath, Problems
 MAX_NODES = 10_000
 """More nodes than that are an alias bomb, not a config."""
 
-PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq", "timestamp")}
+PLAIN_TAGS = {
+    f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq", "timestamp")
+}
 # YAML 1.1 reads 010 as 8 and 12:30 as 750.
 MISREAD = re.compile(r"[-+]?0[0-9_]+|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 
@@ -60,7 +62,7 @@ class _Walk:
         elif isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
                 self.visit(item, (*path, str(index)))
-        elif node.style is None and MISREAD.fullmatch(node.value):
+        elif isinstance(node, yaml.ScalarNode) and node.style is None and MISREAD.fullmatch(node.value):
             self.problems.add(path, f"YAML reads {node.value} as another number.", do="Quote it, or write it decimal.")
 
     def visit_mapping(self, node: yaml.MappingNode, path: KeyPath) -> None:

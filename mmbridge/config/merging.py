@@ -29,7 +29,8 @@ def merged(old: Any, new: Any, path: KeyPath = ()) -> Any:
     """
     if not isinstance(old, dict) or not isinstance(new, dict):
         return new
-    if "name" in new and new["name"] != old.get("name", path[-1]) and any(matches(path, part) for part in PARTS):
+    is_part = any(matches(path, part) for part in PARTS)
+    if is_part and "name" in new and new["name"] != old.get("name", path[-1]):
         old = {key: value for key, value in old.items() if key in NOT_OPTIONS}
     result = dict(old)
     for key, value in new.items():

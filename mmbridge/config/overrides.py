@@ -13,7 +13,12 @@ from mmbridge.config.places import KeyPath, Problems, dotted
 COMMAND_LINE = "command line"
 
 # A misspelt name here would quietly add a second stage (or data set, or objective) instead of changing the first.
-COLLECTIONS: tuple[KeyPath, ...] = (("stages", "*"), ("data", "*"), ("evaluate", "*"), ("stages", "*", "objectives", "*"))
+COLLECTIONS: tuple[KeyPath, ...] = (
+    ("stages", "*"),
+    ("data", "*"),
+    ("evaluate", "*"),
+    ("stages", "*", "objectives", "*"),
+)
 
 
 def override(values: dict[str, Any], overrides: Sequence[str], problems: Problems) -> dict[str, Any]:
@@ -25,7 +30,9 @@ def override(values: dict[str, Any], overrides: Sequence[str], problems: Problem
     changes: dict[str, Any] = {}
     for text in overrides:
         if text.startswith("~"):
-            values = _without(values, _path(text[1:], text))
+            path = _path(text[1:], text)
+            values = _without(values, path)
+            problems.places[path] = COMMAND_LINE
         else:
             key, found, value = text.partition("=")
             if not found:

@@ -3,9 +3,10 @@
 import os
 from pathlib import Path
 
-import mmbridge
 from mmbridge_registry import UserError
 from mmbridge_registry.catalog import did_you_mean
+
+import mmbridge
 
 
 def shipped_folder() -> Path:

@@ -93,10 +93,12 @@ class TextBridge(Bridge):
         """L2-normalised text embedding [B,C] from the text pass's hidden states [B,T,D]."""
 
     def generate_text(self, image: ImageState, generation: Generation) -> list[str]:
-        """Write one caption per image with the bridge's own decoder; a bridge need not offer this.
+        """Write one text per image by the bridge alone, without a language model; not every text bridge can.
 
         Raises:
-            UserError: this bridge writes nothing by itself.
+            UserError: this bridge cannot, or not with these settings.
         """
         del image, generation
-        raise UserError(f"a {type(self).__name__} writes no captions by itself.", do="Add a language model.")
+        raise UserError(
+            f"{type(self).__name__} writes no text by itself.", do="Add a language model, or use a bridge that writes."
+        )

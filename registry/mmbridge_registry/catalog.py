@@ -11,7 +11,6 @@ from mmbridge_registry.errors import PluginError, UserError
 from mmbridge_registry.kinds import Kind
 from mmbridge_registry.options import Options
 
-
 T = TypeVar("T")
 
 

@@ -44,13 +44,18 @@ def discover() -> Discovered:
     `MMBRIDGE_PLUGINS=a,b` in the environment admits only the plugins named; empty admits none.
     """
     found = Discovered()
-    for entry in sorted(_admitted(entry_points(group=GROUP)), key=lambda entry: (entry.name, entry.value)):
+    for entry in _admitted(entry_points(group=GROUP)):
         plugin = _plugin(entry)
         try:
             load(entry, plugin, found)
-        except Exception as error:  # whatever a stranger's code raises at import
+        except (Exception, SystemExit) as error:  # whatever a stranger's code raises at import
             found.broken.append(Broken(plugin, f"{type(error).__name__}: {error}"))
     return found
+
+
+def installed() -> list[Plugin]:
+    """List the plugins that `discover` would load, without loading any."""
+    return [_plugin(entry) for entry in _admitted(entry_points(group=GROUP))]
 
 
 def load(entry: EntryPoint, plugin: Plugin, found: Discovered) -> None:
@@ -69,7 +74,7 @@ def load(entry: EntryPoint, plugin: Plugin, found: Discovered) -> None:
 
 def _admitted(entries: Iterable[EntryPoint]) -> list[EntryPoint]:
     # A distribution that lies twice on sys.path (an editable install and a wheel) shows its entry points twice.
-    unique = {(entry.name, entry.value): entry for entry in entries}
+    unique = dict(sorted({(entry.name, entry.value): entry for entry in entries}.items()))
     allowed = os.environ.get(ALLOW_LIST)
     if allowed is None:
         return list(unique.values())

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ class VisionEncoder(nn.Module, ABC):
     """Side of the square input in pixels."""
     num_tokens: int
     """Features per image, N; class tokens included."""
+    safe_dtypes: frozenset[torch.dtype] = frozenset({torch.float32, torch.bfloat16})
+    """Dtypes in which its forward is known to be finite; the run refuses others at start."""
 
     @abstractmethod
     def transform(self, train: bool) -> ImageTransform:

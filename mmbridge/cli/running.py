@@ -1,0 +1,26 @@
+"""`run`: carry out a config."""
+
+import typer
+from mmbridge_registry.discovery import discover
+from rich.console import Console
+
+from mmbridge.cli.arguments import Config, Overrides
+from mmbridge.config import load_recipe
+from mmbridge.weights import locate_all
+
+app = typer.Typer()
+
+
+@app.command()
+def run(config: Config, overrides: Overrides = None) -> None:
+    """Train and evaluate; the same command again goes on where it stopped."""
+    found = discover()
+    recipe = load_recipe(config, overrides or [], found)
+    locate_all(recipe, found.catalog)
+
+    from mmbridge import launch, runner
+
+    ranks = launch.ranks_to_start(recipe.run)
+    if ranks > 1:
+        raise typer.Exit(launch.relaunch(ranks, ["run", config, *(overrides or [])]))
+    runner.run(recipe, found, Console())

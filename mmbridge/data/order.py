@@ -1,0 +1,116 @@
+"""The order: which record stands at which position of a run, as a pure function of (seed, position).
+
+There is no epoch state, no shuffle buffer and no generator that advances: any position is found in O(1), so a run
+resumes by remembering one number, and ranks and workers only decide who reads what.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from hashlib import blake2b
+from math import isqrt
+
+from mmbridge_registry import Dataset, UserError
+
+WINDOW = 1000
+"""Positions within which the mixture is exact."""
+ROUNDS = 4
+"""Double rounds of the permutation; three are the least that hides its input (Luby and Rackoff, 1988)."""
+
+
+def draw(*key: int | str) -> int:
+    """Give 63 random bits that depend on the key alone: a counter-based generator (BLAKE2b, RFC 7693)."""
+    return int.from_bytes(blake2b(repr(key).encode(), digest_size=8).digest(), "big") >> 1
+
+
+def permute(index: int, size: int, *key: int | str) -> int:
+    """Give the place of `index` in the permutation of range(size) that the key names, without writing it down.
+
+    A Feistel network over a grid just large enough to hold `size` cells; a cell beyond the end walks on until it is
+    inside (Black and Rogaway, 2002).
+    """
+    rows = isqrt(size - 1) + 1
+    columns = -(-size // rows)
+    while True:
+        row, column = divmod(index, columns)
+        for number in range(ROUNDS):
+            row = (row + draw(*key, number, "row", column)) % rows
+            column = (column + draw(*key, number, "column", row)) % columns
+        index = row * columns + column
+        if index < size:
+            return index
+
+
+def shares(weights: Mapping[str, float]) -> dict[str, int]:
+    """Divide a window among data sets by their weights, exactly: largest remainders, ties to the first name.
+
+    Raises:
+        UserError: a weight is not a positive number, or so small that its data set would never be read.
+    """
+    for name, weight in weights.items():
+        if not 0 < weight < float("inf"):
+            raise UserError(f"the weight of '{name}' is {weight}.", where="data", do="Give a number above 0.")
+    total = sum(map(Fraction, weights.values()))
+    quotas = {name: Fraction(weights[name]) / total * WINDOW for name in sorted(weights)}
+    counts = {name: int(quota) for name, quota in quotas.items()}
+    by_remainder = sorted(quotas, key=lambda name: counts[name] - quotas[name])
+    for name in by_remainder[: WINDOW - sum(counts.values())]:
+        counts[name] += 1
+    for name, count in counts.items():
+        if count == 0:
+            what = f"'{name}' is less than 1/{WINDOW} of the mixture and would never be read."
+            raise UserError(what, where="data", do="Raise its weight.")
+    return counts
+
+
+@dataclass(frozen=True)
+class Place:
+    """What stands at one position of a run."""
+
+    position: int
+    name: str
+    """The data set's name in the mixture."""
+    index: int
+    """The record's index in that data set."""
+    seed: int
+    """Seed of every draw that is made for this sample."""
+
+
+class Mixture:
+    """Several data sets in one endless order; each is read whole, in a new order per epoch, before it repeats.
+
+    In every window of 1000 positions each data set has exactly its share. Data sets are told apart by name, so the
+    order in which a YAML lists them changes nothing.
+
+    Raises:
+        UserError: there is no data set, a weight fits none, or one is empty.
+    """
+
+    def __init__(self, datasets: Mapping[str, Dataset], weights: Mapping[str, float], seed: int) -> None:
+        if not weights:
+            raise UserError("there is no data set to read.", where="data", do="Name at least one.")
+        for name in weights:
+            if name not in datasets:
+                known = ", ".join(sorted(datasets)) or "none"
+                raise UserError(f"there is a weight for '{name}', but no such data set (known: {known}).", where="data")
+            if len(datasets[name]) == 0:
+                raise UserError(f"the data set '{name}' has no records.", where="data")
+        self.seed = seed
+        self.shares = shares(weights)
+        self.datasets = {name: datasets[name] for name in self.shares}
+
+    def place(self, position: int) -> Place:
+        """Find what stands at a position (from 0)."""
+        window, offset = divmod(position, WINDOW)
+        slot = permute(offset, WINDOW, self.seed, "window", window)
+        for name, count in self.shares.items():
+            if slot < count:
+                break
+            slot -= count
+        epoch, index = divmod(window * self.shares[name] + slot, len(self.datasets[name]))
+        index = permute(index, len(self.datasets[name]), self.seed, "epoch", name, epoch)
+        return Place(position, name, index, draw(self.seed, "sample", position))
+
+    def substitute(self, place: Place, attempt: int) -> int:
+        """Give the index of the record that stands in for an unreadable one: same data set, a function of the seed."""
+        return draw(place.seed, "substitute", attempt) % len(self.datasets[place.name])

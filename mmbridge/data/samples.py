@@ -1,0 +1,109 @@
+"""Samples: one position of the order, read, decoded, transformed and worded."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from mmbridge_registry import Record, Sample, UserError
+from mmbridge_registry.vision_encoder import ImageTransform
+
+from mmbridge.data.images import decode
+from mmbridge.data.order import Mixture, Place, draw
+from mmbridge.data.text import clean_caption, clean_question
+
+MAX_IN_A_ROW = 100
+"""So many unreadable records one after the other stop the run."""
+
+
+@dataclass(frozen=True)
+class BadSample:
+    """A record that could not be used, and where in the run another took its place."""
+
+    dataset: str
+    name: str
+    reason: str
+    position: int
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is said of an image in one sample, cleaned."""
+
+    text: str
+    question: str | None = None
+    answer: str | None = None
+
+
+def read_sample(mixture: Mixture, transform: ImageTransform, position: int) -> tuple[Sample, list[BadSample]]:
+    """Read the sample at a position; an unreadable record is replaced by another of its data set, and reported.
+
+    Raises:
+        UserError: a hundred records in a row are unreadable; the message names the first few.
+    """
+    place = mixture.place(position)
+    bad: list[BadSample] = []
+    while len(bad) < MAX_IN_A_ROW:
+        index = mixture.substitute(place, len(bad)) if bad else place.index
+        name = f"record {index}"
+        try:
+            record = mixture.datasets[place.name].read(index)
+            name = record.name or name
+            picture = decode(record.image)
+            words = choose_words(record, place.seed)
+        except (OSError, ValueError) as error:
+            bad.append(BadSample(place.name, name, str(error), position))
+            continue
+        with seeded(place.seed):
+            pixels = transform(picture)
+        image_id = image_number(place.name, record, index)
+        return Sample(pixels, words.text, words.question, words.answer, image_id, position, place.seed), bad
+    raise UserError(
+        f"{len(bad)} records in a row cannot be used: {name_some(bad)}.",
+        where=f"data.{place.name}",
+        do="Mend the data.",
+    )
+
+
+def choose_words(record: Record, seed: int) -> Words:
+    """Draw one caption and one answer of a record, and clean what is drawn.
+
+    Raises:
+        ValueError: nothing is left to say: no caption after cleaning, or a question without words or answers.
+    """
+    captions = [caption for caption in map(clean_caption, record.texts) if caption]
+    text = captions[draw(seed, "caption") % len(captions)] if captions else ""
+    if record.question is None:
+        if not text:
+            raise ValueError("the caption is empty after cleaning" if record.texts else "there is no caption")
+        return Words(text)
+    question = clean_question(record.question)
+    answers = [answer for answer in record.answers if answer.strip()]
+    if not question.strip() or not answers:
+        raise ValueError("the question has no answer" if question.strip() else "the question is empty after cleaning")
+    return Words(text, question, answers[draw(seed, "answer") % len(answers)])
+
+
+def image_number(name: str, record: Record, index: int) -> int:
+    """Number an image over all data sets of a run (63 bits): equal only for the same image of the same data set."""
+    if record.image_id is None:
+        return draw(name, "record", index)
+    return draw(name, "image", int(record.image_id))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let torch's default CPU generator draw from `seed` inside the block, and leave it as it was."""
+    # Not torch.manual_seed: it would reseed the GPUs' generators as well.
+    state = torch.default_generator.get_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(state)
+
+
+def name_some(bad: Sequence[BadSample], most: int = 3) -> str:
+    """Name the first few bad samples and why they are bad, for a message."""
+    named = "; ".join(f"{sample.dataset} {sample.name} ({sample.reason})" for sample in bad[:most])
+    return f"{named}; ..." if len(bad) > most else named

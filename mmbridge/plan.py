@@ -1,0 +1,133 @@
+"""Plan: what a run would train and hold, from its recipe alone; parts are built on torch's meta device."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+import torch
+from mmbridge_registry import RANDOM, Catalog, UserError
+from torch import nn
+
+from mmbridge.recipe import Chosen, Recipe, Stage
+from mmbridge.trainable import trainable_parameters
+from mmbridge.weights import locate, weights_of
+
+TRAINING_BYTES = 12
+"""Per trained parameter beside itself: gradient and AdamW's two moments, each float32."""
+
+
+@dataclass(frozen=True)
+class PartPlan:
+    """A part of the model: who builds it, its parameters, what they take as they are stored."""
+
+    name: str
+    plugin: str
+    parameters: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What a stage trains and sees; `bytes` are parameters, gradients and moments on a rank, without activations."""
+
+    trainable_parameters: int
+    frozen_parameters: int
+    trainable: dict[str, int]
+    """Trainable parameters by part."""
+    bytes: int
+    steps: int
+    batch_size: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole run."""
+
+    parts: dict[str, PartPlan]
+    stages: dict[str, StagePlan]
+
+    def as_dict(self) -> dict[str, object]:
+        """Give plain values, for JSON."""
+        return asdict(self)
+
+
+def plan(recipe: Recipe, catalog: Catalog) -> Plan:
+    """Count parameters, bytes and samples. Weights need not be here: their architecture is enough.
+
+    Raises:
+        UserError: a part that cannot be built in this geometry.
+    """
+    with torch.device("meta"):
+        parts = _build(recipe, catalog)
+        passes = {name: _passes(stage, catalog) for name, stage in recipe.stages.items()}
+    chosen = recipe.model.parts()
+    return Plan(
+        {
+            name: PartPlan(
+                chosen[name].offer.name if name in chosen else "linear",
+                str(chosen[name].offer.plugin) if name in chosen else "mmbridge",
+                _count(module.parameters()),
+                _bytes(module.parameters()),
+            )
+            for name, module in parts.items()
+        },
+        {name: _stage(stage, parts, passes[name]) for name, stage in recipe.stages.items()},
+    )
+
+
+def _build(recipe: Recipe, catalog: Catalog) -> dict[str, nn.Module]:
+    model = recipe.model
+    encoder = _part(model.vision_encoder, catalog)
+    bridge = _part(model.bridge, catalog, encoder_width=encoder.width)
+    parts = {"vision_encoder": encoder, "bridge": bridge}
+    if model.language_model is not None:
+        language_model = _part(model.language_model, catalog)
+        parts |= {"projection": nn.Linear(bridge.width, language_model.width), "language_model": language_model}
+    return parts
+
+
+def _part(chosen: Chosen, catalog: Catalog, **context: object):
+    """Build one part: with the geometry of its weights if they are here, else with that of its architecture."""
+    found = {named.field: _geometry(named.value, catalog) for named in weights_of(chosen)}
+    options = chosen.options.model_copy(update=found)
+    try:
+        return chosen.offer.build(options, **context)
+    except UserError as error:
+        missing = [named.value for named in weights_of(chosen) if found[named.field] == RANDOM != named.value]
+        do = f"Weights {', '.join(missing)} are not here: name an architecture, or fetch them." if missing else error.do
+        raise UserError(error.what, where=chosen.where, do=do) from error
+
+
+def _geometry(value: str, catalog: Catalog) -> str:
+    try:
+        return str(locate(value, catalog))
+    except UserError:
+        return RANDOM
+
+
+def _passes(stage: Stage, catalog: Catalog) -> frozenset:
+    return frozenset().union(*(_part(objective, catalog).passes for objective in stage.objectives.values()))
+
+
+def _stage(stage: Stage, parts: Mapping[str, nn.Module], passes: frozenset) -> StagePlan:
+    trained = trainable_parameters(parts, stage.train, passes)
+    everything = [parameter for module in parts.values() for parameter in module.parameters()]
+    count = _count(trained.values())
+    by_part = {name: _count(p for key, p in trained.items() if key.startswith(f"{name}.")) for name in parts}
+    return StagePlan(
+        trainable_parameters=count,
+        frozen_parameters=_count(everything) - count,
+        trainable={name: number for name, number in by_part.items() if number},
+        bytes=_bytes(everything) + TRAINING_BYTES * count,
+        steps=stage.steps,
+        batch_size=stage.batch_size,
+        samples=stage.steps * stage.batch_size,
+    )
+
+
+def _count(parameters: Iterable[nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in parameters)
+
+
+def _bytes(parameters: Iterable[nn.Parameter]) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in parameters)

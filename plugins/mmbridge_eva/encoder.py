@@ -1,0 +1,90 @@
+"""The tower: timm's own vision transformer, cut behind the block that options name."""
+
+from typing import Any
+
+import timm
+import torch
+from mmbridge_registry import RANDOM, UserError, VisionEncoder
+from mmbridge_registry.vision_encoder import ImageTransform
+from torch import Tensor, nn
+
+from mmbridge_eva import EVA_VIT_G, CutTowerOptions
+from mmbridge_eva.geometry import folder_config
+from mmbridge_eva.tensors import load_tensors
+from mmbridge_eva.transform import image_transform
+
+VIT_HAS = ("blocks", "patch_embed", "pos_embed", "num_prefix_tokens", "prune_intermediate_layers")
+
+
+class TimmViT(VisionEncoder):
+    """A timm vision transformer without its last blocks, final norm and head; prefix tokens ([CLS]) come first."""
+
+    safe_dtypes = frozenset({torch.float32, torch.bfloat16})
+
+    def __init__(self, options: CutTowerOptions, architecture: str) -> None:
+        super().__init__()
+        self.options = options
+        if architecture == EVA_VIT_G:  # LAVIS runs it in float16
+            self.safe_dtypes |= {torch.float16}
+        dtype = getattr(torch, options.dtype)
+        if options.weights == RANDOM or torch.get_default_device().type == "meta":
+            self.vit = build_vit(architecture, options).to(dtype)
+        else:
+            with torch.device("meta"):  # nothing is drawn that the file replaces anyway
+                vit = build_vit(architecture, options).to(dtype)
+            self.vit = vit.to_empty(device=torch.get_default_device())
+            restore_buffers(self.vit)
+            load_tensors(self.vit, options.weights, dtype)
+        self.width = self.vit.embed_dim
+        self.image_size = self.vit.patch_embed.img_size[0]
+        self.num_tokens = self.vit.patch_embed.num_patches + self.vit.num_prefix_tokens
+        self.preprocess = self.vit.pretrained_cfg | folder_config(options.weights).get("pretrained_cfg", {})
+
+    def train(self, mode: bool = True) -> "TimmViT":
+        """Switch to training mode, unless frozen: a frozen tower stays in eval mode."""
+        return super().train(mode and any(parameter.requires_grad for parameter in self.parameters()))
+
+    def transform(self, train: bool) -> ImageTransform:
+        """Give the transform with the mean, standard deviation and interpolation that the tower was trained with."""
+        scale = self.options.crop_scale if train and self.options.augment == "crop_flip" else None
+        return image_transform(self.image_size, self.preprocess, scale)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Encode pixels [B,3,H,W] to features [B,N,W] in the tower's dtype."""
+        return self.vit.forward_features(pixels.to(self.vit.patch_embed.proj.weight.dtype))
+
+
+def build_vit(architecture: str, options: CutTowerOptions) -> Any:
+    """Build a timm vision transformer with random weights and cut it behind block `options.output_layer`.
+
+    Raises:
+        UserError: the architecture is no plain vision transformer, or has no such block, or patches do not fill
+            the image.
+    """
+    size: dict[str, Any] = {} if options.image_size is None else {"img_size": options.image_size}
+    vit: Any = timm.create_model(architecture, pretrained=False, **size)
+    if not all(hasattr(vit, name) for name in VIT_HAS):
+        raise UserError("this is no plain vision transformer", where=architecture, do="Take a `vit_...`.")
+    side, patch = vit.patch_embed.img_size[0], vit.patch_embed.patch_size[0]
+    if side % patch:
+        raise UserError(
+            f"an image of {side} px is not filled by patches of {patch} px",
+            where=architecture,
+            do="Set image_size to a multiple of the patch.",
+        )
+    blocks = len(vit.blocks)
+    if not -blocks <= options.output_layer < blocks:
+        raise UserError(
+            f"there is no block {options.output_layer} in this tower, which has {blocks}",
+            where=architecture,
+            do=f"Set output_layer between {-blocks} and {blocks - 1}.",
+        )
+    vit.prune_intermediate_layers([options.output_layer % blocks], prune_norm=True, prune_head=True)
+    return vit
+
+
+def restore_buffers(vit: nn.Module) -> None:
+    """Compute the buffers that no file holds (EVA's zero key bias, rotary tables) after a build on meta."""
+    for module in vit.modules():
+        if hasattr(module, "init_non_persistent_buffers"):
+            module.init_non_persistent_buffers()  # type: ignore[operator]

@@ -1,0 +1,76 @@
+"""Texts to ids and back: a stored tokenizer, or a stand-in for runs that have no files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from mmbridge_registry import RANDOM, UserError
+from transformers import AutoTokenizer
+
+
+class Vocabulary(Protocol):
+    """Ids of texts, without any special token, and the special ones by role."""
+
+    bos: int
+    pad: int
+    newline: int
+    size: int
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+
+class StandInVocabulary:
+    """One id per byte, with OPT's own special ids: real shapes at every geometry of the table, and no files."""
+
+    bos, pad, newline = 2, 1, 50118
+    size = 50119
+    first_byte = 4
+
+    def encode(self, text: str) -> list[int]:
+        """Give the id of every byte of the text."""
+        return [self.newline if byte == ord("\n") else self.first_byte + byte for byte in text.encode()]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Give the text of the ids that are bytes; all others have none."""
+        kept = (ord("\n") if i == self.newline else i - self.first_byte for i in ids)
+        return bytes(byte for byte in kept if 0 <= byte < 256).decode(errors="replace")
+
+
+class StoredVocabulary:
+    """The tokenizer of a local folder."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except (OSError, ValueError) as cause:
+            raise UserError(
+                f"there is no tokenizer: {cause}", where=folder, do="Name its folder as `tokenizer`."
+            ) from cause
+        self.bos, self.pad = self._tokenizer.bos_token_id, self._tokenizer.pad_token_id
+        newline = self.encode("\n")
+        if self.bos is None or self.pad is None or len(newline) != 1:
+            raise UserError("this tokenizer lacks a bos, a pad or a newline token.", where=folder, do="Use OPT's own.")
+        self.newline = newline[0]
+        self.size = len(self._tokenizer)
+
+    def encode(self, text: str) -> list[int]:
+        """Give the ids of the text alone."""
+        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Give the text of the ids; special ones have none."""
+        return self._tokenizer.decode(ids, skip_special_tokens=True)
+
+
+def vocabulary(source: str, limit: int) -> Vocabulary:
+    """Open a tokenizer whose ids must stay below `limit`, the rows of the embedding table."""
+    opened = StandInVocabulary() if source == RANDOM else StoredVocabulary(Path(source))
+    if opened.size > limit:
+        raise UserError(
+            f"the tokenizer has {opened.size} tokens, the language model only {limit}.",
+            where=source,
+            do="Take the tokenizer that belongs to the weights.",
+        )
+    return opened

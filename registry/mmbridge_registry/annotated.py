@@ -1,0 +1,160 @@
+"""A kit for dataset plugins whose data is annotations in a file and images in a folder.
+
+A plugin reads its own file format and yields one `Annotation` per record; the rest is here: a memory-mapped Arrow
+table that is written once per content of the file, images below a root, and messages for what is wrong.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import blake2b, file_digest
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, NamedTuple
+
+from mmbridge_registry.dataset import Dataset
+from mmbridge_registry.errors import UserError
+from mmbridge_registry.record import Record
+
+if TYPE_CHECKING:
+    from datasets import Dataset as ArrowTable
+
+CACHE = "MMBRIDGE_CACHE"
+"""Environment variable that names the cache folder; without it, the user's own."""
+FIRST_LOOK = 32
+"""Images that are looked for before a run begins."""
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What a file says of one record."""
+
+    image: str
+    """Path of the image, relative to the root."""
+    texts: Sequence[str] = ()
+    question: str | None = None
+    answers: Sequence[str] = ()
+    image_id: int | None = None
+    """Same number, same image; None numbers images by their paths."""
+
+
+class ImageRoot(NamedTuple):
+    """The folder below which all images of a dataset lie."""
+
+    folder: Path
+    allow_absolute: bool = False
+    """Also take absolute paths, and paths that leave the folder."""
+
+    def find(self, image: str) -> Path:
+        """Give the path of an image.
+
+        Raises:
+            ValueError: it is absolute or leads out of the folder, and that is not allowed.
+        """
+        path = PurePath(image)
+        if not self.allow_absolute and (path.is_absolute() or ".." in path.parts):
+            raise ValueError(f"'{image}' leads out of the image folder {self.folder}")
+        return self.folder / path
+
+    def look(self, images: Sequence[str]) -> None:
+        """Look for a few images before a run begins.
+
+        Raises:
+            UserError: there is no such folder, a path leads out of it, or none of the images is there.
+        """
+        if not self.folder.is_dir():
+            raise UserError("there is no such image folder.", where=self.folder, do="Correct `images`.")
+        try:
+            found = [self.find(image).exists() for image in images]
+        except ValueError as error:
+            do = "Write relative paths, or set `allow_absolute: true` if you trust the file."
+            raise UserError(f"{error}.", do=do) from error
+        if not any(found):
+            what = f"0 of the first {len(found)} images exist below it (the first is '{images[0]}')."
+            raise UserError(what, where=self.folder, do="Set `images` to the folder that these paths start from.")
+
+
+class AnnotatedImages(Dataset):
+    """Records of a memory-mapped table; pickled it is two paths."""
+
+    def __init__(self, table: "ArrowTable", root: ImageRoot) -> None:
+        """Join a table (`open_table`) with the folder of its images.
+
+        Raises:
+            UserError: see `ImageRoot.look`.
+        """
+        root.look(table[:FIRST_LOOK]["image"])
+        self.table = table
+        self.root = root
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def read(self, index: int) -> Record:
+        row = self.table[index]
+        return Record(
+            image=self.root.find(row["image"]),
+            texts=tuple(row["texts"]),
+            question=row["question"],
+            answers=tuple(row["answers"]),
+            image_id=row["image_id"],
+            name=row["image"],
+        )
+
+
+def open_table(source: Path, layout: str, read: Callable[[Path], Iterator[Annotation]]) -> "ArrowTable":
+    """Open the Arrow table of an annotation file; `read` is called only if there is none for this content yet.
+
+    `layout` names the reader, its version and the options that change what it yields: with the content of the file it
+    is the key of the cache. Processes that ask at once wait for one that writes; a table appears whole or not at all.
+
+    Raises:
+        UserError: there is no such file, it has no records, the cache cannot be written, or what `read` raises.
+    """
+    import datasets
+
+    if not source.is_file():
+        raise UserError("there is no such annotation file.", where=source, do="Correct `annotations`.")
+    features = datasets.Features(
+        {
+            "image": datasets.Value("string"),
+            "texts": datasets.List(datasets.Value("string")),
+            "question": datasets.Value("string"),
+            "answers": datasets.List(datasets.Value("string")),
+            "image_id": datasets.Value("int64"),
+        }
+    )
+    datasets.disable_progress_bars()
+    try:
+        table = datasets.Dataset.from_generator(
+            lambda: map(_row, read(source)),
+            features=features,
+            cache_dir=str(cache_folder() / "annotations"),
+            fingerprint=_key(source, layout),
+        )
+    except datasets.exceptions.DatasetGenerationError as error:
+        raise error.__cause__ or error from None
+    except OSError as error:
+        raise UserError(f"the cache cannot be written ({error}).", where=cache_folder(), do=f"Set {CACHE}.") from error
+    if len(table) == 0:
+        raise UserError("there are no records in it.", where=source)
+    return table
+
+
+def cache_folder() -> Path:
+    """Give the folder for what can be made again: `$MMBRIDGE_CACHE`, or else in the user's cache folder."""
+    if CACHE in os.environ:
+        return Path(os.environ[CACHE])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmbridge"
+
+
+def _row(annotation: Annotation) -> dict[str, object]:
+    if annotation.image_id is not None:
+        return asdict(annotation)
+    by_path = blake2b(annotation.image.encode(), digest_size=8).digest()
+    return asdict(annotation) | {"image_id": int.from_bytes(by_path, "big") >> 1}
+
+
+def _key(source: Path, layout: str) -> str:
+    with source.open("rb") as file:
+        digest = file_digest(file, lambda: blake2b(layout.encode(), digest_size=16))
+    return digest.hexdigest()
