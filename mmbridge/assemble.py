@@ -45,8 +45,10 @@ def prepare_stage(model: BridgedModel, stage: Stage, catalog: Catalog) -> dict[s
     """Build a stage's objectives, and let gradients reach exactly what the stage trains."""
     objectives = {name: build(chosen, catalog) for name, chosen in stage.objectives.items()}
     model.requires_grad_(False)
-    for parameter in trained_by(model, stage, objectives.values()).values():
+    trained = trained_by(model, stage, objectives.values())
+    for parameter in trained.values():
         parameter.requires_grad_(True)
+    model.learned.update(trained)
     model.train()
     return objectives
 

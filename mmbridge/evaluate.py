@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmbridge_registry import UserError
 from mmbridge_registry.discovery import Discovered
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mmbridge.figures import score
@@ -46,13 +47,6 @@ def at_end(recipe: Recipe, stage: str) -> dict[str, Evaluate]:
     return {name: chosen for name, chosen in recipe.evaluate.items() if stage in chosen.stages}
 
 
-def can_write(recipe: Recipe, stage: str) -> bool:
-    """Tell whether the language model can be asked after a stage: whether something has trained its way in."""
-    names = list(recipe.stages)
-    reached = (recipe.stages[name] for name in names[: names.index(stage) + 1])
-    return any(one.start or {"projection", "language_model"} & set(one.train) for one in reached)
-
-
 def evaluate_stage(
     model: "BridgedModel",
     recipe: Recipe,
@@ -70,7 +64,7 @@ def evaluate_stage(
 
     from mmbridge.inference import Model
 
-    asked = Model(model, writes=can_write(recipe, stage))
+    asked = Model(model)
     results: Results = {}
     for name, one in (due(recipe, stage, directory, step) if chosen is None else chosen).items():
         with torch.random.fork_rng():
@@ -94,7 +88,7 @@ def evaluate_run(run: Path, found: Discovered, stage: str | None = None) -> Resu
     begun = [name for name in recipe.stages if any(directory.checkpoints(name).glob("step-*"))]
     results: Results = {}
     for name in [stage] if stage else begun:
-        _, trained = loading.newest_of(directory, recipe, name)
+        trained = loading.newest_of(directory, recipe, name)
         if chosen := at_end(recipe, name):
             model = loading.restored(recipe, found, trained)
             results |= evaluate_stage(model, recipe, name, directory, trained.step, chosen)
@@ -149,15 +143,16 @@ def print_table(run: Path, console: Console) -> None:
 
 
 def table_of(results: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Lay results out as a table."""
-    table = Table("stage", "evaluation", "metric", title="Evaluation", title_justify="left")
+    """Lay results out as a table, a block for each evaluation."""
+    table = Table("metric", title="evaluation", title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in ("value", "chance", "ceiling", "n"):
-        table.add_column(column, justify="right")
-    before = ("", "")
+        table.add_column(column, justify="right", no_wrap=True)
+    before = ""
     for key, result in results.items():
         stage, evaluation, metric = key.split("/", 2)
-        new = (stage if stage != before[0] else "", evaluation if (stage, evaluation) != before else "")
+        if (block := f"{evaluation} after {stage}") != before:
+            table.add_row(escape(block), style="bold")
+            before = block
         numbers = (score(result.get(name)) for name in ("value", "chance", "ceiling"))
-        table.add_row(*new, metric, *numbers, str(result["n"]))
-        before = (stage, evaluation)
+        table.add_row(f"  {escape(metric)}", *numbers, str(result["n"]))
     return table

@@ -37,19 +37,20 @@ def hand_over(weights: Mapping[str, Tensor], model: BridgedModel, source: str) -
         UserError: a tensor has another shape here (another encoder, another geometry), or a part of the bridge is
             missing in the source.
     """
-    kept = dict(model.kept())
-    for name in sorted(kept.keys() & weights.keys()):
-        if kept[name].shape != weights[name].shape:
+    here = model.tensors()
+    for name in sorted(here.keys() & weights.keys()):
+        if here[name].shape != weights[name].shape:
             raise UserError(
-                f"{name} has shape {list(weights[name].shape)} there and {list(kept[name].shape)} here.",
+                f"{name} has shape {list(weights[name].shape)} there and {list(here[name].shape)} here.",
                 where=source,
                 do="Encoder, bridge and language model must have the geometry that the weights were trained with.",
             )
-    new = sorted(kept.keys() - weights.keys())
+    new = sorted(model.kept().keys() - weights.keys())
     missing = [name for name in new if name.startswith("bridge.")]
     if missing:
         raise UserError(f"it lacks {len(missing)} tensors of the bridge ({missing[0]}, ...).", where=source)
-    moved = sorted(kept.keys() & weights.keys())
+    moved = sorted(here.keys() & weights.keys())
     for name in moved:
-        kept[name].copy_(weights[name])
-    return Handoff(source, tuple(moved), tuple(new), tuple(sorted(weights.keys() - kept.keys())))
+        here[name].copy_(weights[name])
+    model.learned.update(moved)
+    return Handoff(source, tuple(moved), tuple(new), tuple(sorted(weights.keys() - here.keys())))

@@ -31,11 +31,17 @@ class Model:
     call and left as it was.
     """
 
-    def __init__(self, bridged: BridgedModel, *, writes: bool = True, batch_size: int = 32) -> None:
-        """Wrap a model; `writes` says that its projection was trained, so that the language model can be asked."""
+    def __init__(self, bridged: BridgedModel, batch_size: int = 32) -> None:
         self.bridged = bridged
-        self.writes = writes
         self.batch_size = batch_size
+
+    @property
+    def writes(self) -> bool:
+        """Whether the language model can be asked: it is there, and something has learned to show it images."""
+        ways_in = ("projection.", "language_model.")
+        return self.bridged.language_model is not None and any(
+            name.startswith(ways_in) for name in self.bridged.learned
+        )
 
     def caption(self, images: Sequence[AnyImage], prompt: str = "", generation: Generation = CAPTION) -> list[str]:
         """Write one caption per image that goes on after `prompt`.
@@ -47,7 +53,7 @@ class Model:
             UserError: there is nobody who could write, or an image cannot be read.
         """
         images = _several(images, "images")
-        if self.bridged.language_model is not None and self.writes:
+        if self.writes:
             return self._write(images, [prompt] * len(images), generation)
         bridge = self._text_bridge
         written = self._per_batch(
@@ -173,8 +179,8 @@ class Model:
             raise UserError("this model has no language model.", do="Choose a run whose config names one.")
         if not self.writes:
             raise UserError(
-                "no stage up to this one has trained the projection, so the language model cannot see the image.",
-                do="Choose a later stage, or train one that has `projection` under `train`.",
+                "its projection is not trained yet, so the language model cannot see the image.",
+                do="Choose a later stage, one that has `projection` under `train`.",
             )
         return self.bridged.language_model
 

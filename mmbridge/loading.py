@@ -10,7 +10,6 @@ from mmbridge import checkpoint
 from mmbridge.assemble import assemble
 from mmbridge.checkpoint import Checkpoint
 from mmbridge.config import load_recipe
-from mmbridge.evaluate import can_write
 from mmbridge.handoff import hand_over
 from mmbridge.inference import Model
 from mmbridge.model import BridgedModel
@@ -26,8 +25,7 @@ def load(run: str | Path, stage: str | None = None, device: str = "auto") -> Mod
     """
     found = discover()
     directory, recipe = opened(Path(run), found)
-    name, trained = newest_of(directory, recipe, stage)
-    return Model(restored(recipe, found, trained, device), writes=can_write(recipe, name))
+    return Model(restored(recipe, found, newest_of(directory, recipe, stage), device))
 
 
 def opened(run: Path, found: Discovered) -> tuple[RunDirectory, Recipe]:
@@ -44,16 +42,13 @@ def opened(run: Path, found: Discovered) -> tuple[RunDirectory, Recipe]:
 
 def restored(recipe: Recipe, found: Discovered, trained: Checkpoint, device: str = "auto") -> BridgedModel:
     """Assemble a recipe's model with the tensors of a checkpoint in it, in eval mode."""
-    model, weights = assemble(recipe, found.catalog), trained.weights()
-    # A checkpoint holds a tower's tensors only if they were trained; so marked, they are taken over as well.
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in weights)
-    hand_over(weights, model, str(trained.path))
-    return model.requires_grad_(False).to(_device(device)).eval()
+    model = assemble(recipe, found.catalog)
+    hand_over(trained.weights(), model, str(trained.path))
+    return model.to(_device(device)).eval()
 
 
-def newest_of(directory: RunDirectory, recipe: Recipe, stage: str | None = None) -> tuple[str, Checkpoint]:
-    """Find the newest checkpoint of a stage, or of the last stage that has one, and say of which.
+def newest_of(directory: RunDirectory, recipe: Recipe, stage: str | None = None) -> Checkpoint:
+    """Find the newest checkpoint of a stage, or of the last stage that has one.
 
     Raises:
         UserError: the run has no such stage, or no complete checkpoint.
@@ -63,7 +58,7 @@ def newest_of(directory: RunDirectory, recipe: Recipe, stage: str | None = None)
     for name in [stage] if stage else reversed(recipe.stages):
         trained, _ = checkpoint.newest(directory.checkpoints(name))
         if trained is not None:
-            return name, trained
+            return trained
     of_stage = f" of stage '{stage}'" if stage else ""
     raise UserError(f"there is no complete checkpoint{of_stage} yet.", where=directory.path, do="Run it first.")
 

@@ -1,6 +1,6 @@
 """The model: a vision encoder, a bridge, and perhaps a language model; and what one stage does with it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,8 @@ class BridgedModel(nn.Module):
         self.bridge = bridge
         self.language_model = language_model
         self.projection = None if language_model is None else nn.Linear(bridge.width, language_model.width)
+        self.learned: set[str] = set()
+        """Names of tensors that some stage has trained, here or where they were loaded from."""
         if language_model is not None and projection_init == "token_scale":
             self._start_at(language_model.token_scale)
 
@@ -47,13 +49,20 @@ class BridgedModel(nn.Module):
             raise TypeError("a model without a language model has no soft prompt")
         return self.projection(self.bridge(features))
 
-    def kept(self) -> Iterator[tuple[str, Tensor]]:
-        """Give what a checkpoint holds: bridge and projection whole, and towers as far as they are trained."""
-        seen: set[int] = set()  # tied tensors (word table and decoder head) are written once
+    def tensors(self) -> dict[str, Tensor]:
+        """Name every tensor of the model's state once; tied ones (word table and decoder head) by their first name."""
+        seen: dict[int, str] = {}
         for name, tensor in self.state_dict(keep_vars=True).items():
-            if (name.startswith(("bridge.", "projection.")) or tensor.requires_grad) and id(tensor) not in seen:
-                seen.add(id(tensor))
-                yield name, tensor
+            seen.setdefault(id(tensor), name)
+        return {name: tensor for name, tensor in self.state_dict(keep_vars=True).items() if seen[id(tensor)] == name}
+
+    def kept(self) -> dict[str, Tensor]:
+        """Give what a checkpoint holds: the bridge whole, and whatever else was trained so far."""
+        return {
+            name: tensor
+            for name, tensor in self.tensors().items()
+            if name.startswith("bridge.") or name in self.learned
+        }
 
     def train(self, mode: bool = True) -> "BridgedModel":
         """Set training mode where something is trained; frozen parts stay in eval, dropout off."""

@@ -1,7 +1,7 @@
 """The recipe: what a YAML file says, validated and with every part found in the catalog. Torch-free."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,12 @@ class Chosen:
     options: Options
     where: str
     """File, line and key, for messages."""
+    places: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """File, line and key of each option that somebody wrote."""
+
+    def where_of(self, option: str) -> str:
+        """Give file, line and key of one option."""
+        return self.places.get(option, f"{self.where}.{option}")
 
     def build(self, **context: Any) -> Any:
         """Build the part; `context` is what its kind's builder takes besides the options."""

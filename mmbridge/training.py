@@ -36,7 +36,7 @@ class Training:
             folder = running.directory.checkpoints(self.name)
             state = {"stage": self.name, "step": step, "samples": step * self.stage.batch_size}
             keep = running.recipe.run.keep_checkpoints
-            path = checkpoint.save(folder, dict(running.model.kept()), self.trained, self.optimizer, state, keep)
+            path = checkpoint.save(folder, running.model.kept(), self.trained, self.optimizer, state, keep)
             running.tell("checkpoint_saved", stage=self.name, step=step, checkpoint=path)
         running.engine.wait_for_all()
 

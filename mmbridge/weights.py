@@ -34,7 +34,7 @@ def locate(value: str, catalog: Catalog, where: object = None) -> Path | Literal
     """
     if value == RANDOM:
         return RANDOM
-    if shipped := catalog.shipped(value, where):
+    if (shipped := catalog.shipped(value, where)) and shipped.exists():
         return shipped
     path = Path(value).expanduser()
     if path.exists():
@@ -98,7 +98,7 @@ def weights_of(chosen: Chosen) -> list[Named]:
     options = chosen.options
     fields = [name for name, field in type(options).model_fields.items() if _marked(field.metadata, field.annotation)]
     named = ((name, getattr(options, name)) for name in fields)
-    return [Named(name, value, f"{chosen.where}.{name}") for name, value in named if value is not None]
+    return [Named(name, value, chosen.where_of(name)) for name, value in named if value is not None]
 
 
 def _marked(metadata: Iterable[Any], annotation: Any) -> bool:

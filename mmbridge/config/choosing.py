@@ -40,7 +40,8 @@ def choose(
         problems.found.append(_explained(error, kind, name, found))
         return None
     options = check(offer.options, entry, path, problems, f"{kind.title} '{name}' of {offer.plugin}", ["name", *ours])
-    return options and Chosen(offer, options, problems.where(path))
+    places = {option: problems.where((*path, option)) for option in entry}
+    return options and Chosen(offer, options, problems.where(path), places)
 
 
 def _explained(error: MmbridgeError, kind: Kind, name: str, found: Discovered) -> MmbridgeError:

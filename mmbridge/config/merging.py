@@ -22,17 +22,18 @@ def matches(path: KeyPath, pattern: KeyPath) -> bool:
     return len(path) == len(pattern) and all(want in ("*", key) for key, want in zip(path, pattern, strict=True))
 
 
-def merged(old: Any, new: Any, path: KeyPath = ()) -> Any:
+def merged(old: Any, new: Any, path: KeyPath = (), same_parts: bool = False) -> Any:
     """Merge mappings key by key; everything else is replaced, lists too.
 
-    An entry that names another part than before starts afresh: the options of one part do not fit another.
+    An entry that names another part than before starts afresh, for the options of one part do not fit another; with
+    `same_parts`, both sides speak of the same parts and nothing is dropped.
     """
     if not isinstance(old, dict) or not isinstance(new, dict):
         return new
     is_part = any(matches(path, part) for part in PARTS)
-    if is_part and "name" in new and new["name"] != old.get("name", path[-1]):
+    if is_part and not same_parts and "name" in new and new["name"] != old.get("name", path[-1]):
         old = {key: value for key, value in old.items() if key in NOT_OPTIONS}
     result = dict(old)
     for key, value in new.items():
-        result[key] = merged(old[key], value, (*path, key)) if key in old else value
+        result[key] = merged(old[key], value, (*path, key), same_parts) if key in old else value
     return result

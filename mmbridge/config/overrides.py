@@ -1,6 +1,6 @@
 """Overrides of the command line: `path.to.key=value` sets, `~path.to.key` removes; their order does not matter."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from mmbridge_registry import UserError
@@ -27,23 +27,32 @@ def override(values: dict[str, Any], overrides: Sequence[str], problems: Problem
     Raises:
         UserError: an override that cannot be read, or that names what is not there.
     """
-    changes: dict[str, Any] = {}
+    settings: dict[KeyPath, Any] = {}
     for text in overrides:
-        if text.startswith("~"):
+        key, is_setting, value = text.partition("=")
+        if is_setting:
+            path = _path(key, text)
+            settings.pop(path, None)  # the later of two stands last
+            settings[path] = _value(path, value, problems)
+        elif text.startswith("~"):
             path = _path(text[1:], text)
             values = _without(values, path)
             problems.places[path] = COMMAND_LINE
         else:
-            key, found, value = text.partition("=")
-            if not found:
-                raise UserError(f"'{text}' is no override.", where=COMMAND_LINE, do="Write key=value, or ~key.")
-            path = _path(key, text)
-            changes = merged(changes, _nested(path, parse(value, lambda _: COMMAND_LINE, problems, path)))
-            for end in range(1, len(path) + 1):
-                problems.places.setdefault(path[:end], COMMAND_LINE)
-            problems.places[path] = COMMAND_LINE
-            _check_parents(values, path)
+            raise UserError(f"'{text}' is no override.", where=COMMAND_LINE, do="Write key=value, or ~key.")
+    changes: dict[str, Any] = {}
+    for path, value in settings.items():
+        _check_parents(values, path, whole=settings)
+        changes = merged(changes, _nested(path, value), same_parts=True)
     return merged(values, changes)
+
+
+def _value(path: KeyPath, text: str, problems: Problems) -> Any:
+    inside = Problems()
+    value = parse(text, lambda _: COMMAND_LINE, inside, path)
+    above = {path[:end]: COMMAND_LINE for end in range(1, len(path) + 1)}
+    problems.places = {**above, **problems.places, **inside.places, path: COMMAND_LINE}
+    return value
 
 
 def _path(key: str, text: str) -> KeyPath:
@@ -61,18 +70,19 @@ def _nested(path: KeyPath, value: Any) -> Any:
     return value
 
 
-def _check_parents(values: dict[str, Any], path: KeyPath) -> None:
+def _check_parents(values: dict[str, Any], path: KeyPath, whole: Container[KeyPath]) -> None:
     inside: Any = values
-    for depth, key in enumerate(path[:-1], start=1):
+    for depth, key in enumerate(path, start=1):
         if isinstance(inside, list):
-            break
-        if not isinstance(inside, dict):
+            raise _list_refused(dotted(path))
+        if inside is not None and not isinstance(inside, dict):
+            where = f"{COMMAND_LINE}: {dotted(path)}"
+            raise UserError(f"'{dotted(path[: depth - 1])}' is {inside!r}; it has no keys.", where=where)
+        if inside is None or path[:depth] in whole:
             return
-        if key not in inside and any(matches(path[:depth], entry) for entry in COLLECTIONS):
+        if key not in inside and depth < len(path) and any(matches(path[:depth], entry) for entry in COLLECTIONS):
             raise _not_there(path, depth, inside, f"To add it, give it whole: {dotted(path[:depth])}={{...}}")
         inside = inside.get(key)
-    if isinstance(inside, list):
-        raise _list_refused(dotted(path))
 
 
 def _without(values: dict[str, Any], path: KeyPath, depth: int = 1) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Sections:
         self.values, self.found, self.problems = values, found, problems
         for key in values:
             if key not in SECTIONS:
-                problems.add((key,), f"a config has no section '{key}'{did_you_mean(key, SECTIONS)}")
+                problems.add((key,), f"a config has no section '{key}'{did_you_mean(key, ('base', *SECTIONS))}")
         for key in REQUIRED:
             if not values.get(key):
                 problems.add((key,), f"a config needs the section '{key}'.")

@@ -41,10 +41,9 @@ def open_image(image: AnyImage) -> Image.Image:
     try:
         return decode(image)
     except (OSError, ValueError) as error:
-        where = image if isinstance(image, str | Path) else f"an image of type {type(image).__name__}"
-        raise UserError(
-            f"this image cannot be read ({error}).", where=where, do="Give a whole JPEG, PNG or WebP."
-        ) from error
+        where = image if isinstance(image, str | Path) else f"an image given as {type(image).__name__}"
+        do = "Give a whole JPEG, PNG or WebP."
+        raise UserError(f"this image cannot be read ({error}).", where=where, do=do) from error
 
 
 def _open(encoded: bytes) -> Image.Image:

@@ -4,6 +4,7 @@ import atexit
 import os
 import signal
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 from weakref import WeakSet
@@ -20,6 +21,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from mmbridge.data.order import Mixture
 from mmbridge.data.samples import BadSample, read_sample
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,9 @@ def _stop_workers() -> None:
 
 def _steps(loader: DataLoader) -> Generator[tuple[Batch, list[BadSample]], None, None]:
     try:
-        for loaded in loader:
+        with _signals_held_back():
+            loaded_steps = iter(loader)
+        for loaded in loaded_steps:
             if isinstance(loaded, MmbridgeError):
                 raise loaded
             yield loaded.batch, loaded.bad
@@ -129,10 +134,21 @@ def _steps(loader: DataLoader) -> Generator[tuple[Batch, list[BadSample]], None,
         raise MmbridgeError(f"a loader process died ({error}).", do=do) from error
 
 
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM, here and in the workers that start inside until each has its own handlers."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(_: int) -> None:
     # Ctrl-C and SIGTERM reach the whole process group; only the main process answers them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _outlive)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 

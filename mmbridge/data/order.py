@@ -4,12 +4,15 @@ There is no epoch state, no shuffle buffer and no generator that advances: any p
 resumes by remembering one number, and ranks and workers only decide who reads what.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from hashlib import blake2b
 from math import isqrt
 
+import numpy as np
 from mmbridge_registry import Dataset, UserError
 
 WINDOW = 1000
@@ -63,6 +66,21 @@ def shares(weights: Mapping[str, float]) -> dict[str, int]:
     return counts
 
 
+@lru_cache(maxsize=16)
+def arrange(window: int, seed: int, *shares: tuple[str, int]) -> list[tuple[str, int]]:
+    """Arrange a window: for each of its positions the data set, and how often that came before in the window."""
+    # Raw output of Philox (Salmon et al., 2011), which numpy keeps the same for ever; its `permutation` may change.
+    by_chance = np.argsort(np.random.Philox(key=draw(seed, "window", window)).random_raw(WINDOW))
+    names = [name for name, count in shares for _ in range(count)]
+    before = Counter[str]()
+    arranged = []
+    for slot in by_chance:
+        name = names[slot]
+        arranged.append((name, before[name]))
+        before[name] += 1
+    return arranged
+
+
 @dataclass(frozen=True)
 class Place:
     """What stands at one position of a run."""
@@ -102,12 +120,8 @@ class Mixture:
     def place(self, position: int) -> Place:
         """Find what stands at a position (from 0)."""
         window, offset = divmod(position, WINDOW)
-        slot = permute(offset, WINDOW, self.seed, "window", window)
-        for name, count in self.shares.items():
-            if slot < count:
-                break
-            slot -= count
-        epoch, index = divmod(window * self.shares[name] + slot, len(self.datasets[name]))
+        name, rank = arrange(window, self.seed, *self.shares.items())[offset]
+        epoch, index = divmod(window * self.shares[name] + rank, len(self.datasets[name]))
         index = permute(index, len(self.datasets[name]), self.seed, "epoch", name, epoch)
         return Place(position, name, index, draw(self.seed, "sample", position))
 

@@ -9,7 +9,7 @@ from mmbridge_registry import Record, Sample, UserError
 from mmbridge_registry.vision_encoder import ImageTransform
 
 from mmbridge.data.images import decode
-from mmbridge.data.order import Mixture, Place, draw
+from mmbridge.data.order import Mixture, draw
 from mmbridge.data.text import clean_caption, clean_question
 
 MAX_IN_A_ROW = 100
@@ -58,11 +58,8 @@ def read_sample(mixture: Mixture, transform: ImageTransform, position: int) -> t
             pixels = transform(picture)
         image_id = image_number(place.name, record, index)
         return Sample(pixels, words.text, words.question, words.answer, image_id, position, place.seed), bad
-    raise UserError(
-        f"{len(bad)} records in a row cannot be used: {name_some(bad)}.",
-        where=f"data.{place.name}",
-        do="Mend the data.",
-    )
+    what = f"{len(bad)} records in a row cannot be used: {name_some(bad)}."
+    raise UserError(what, where=f"data.{place.name}", do="Mend the data.")
 
 
 def choose_words(record: Record, seed: int) -> Words:

@@ -1,5 +1,6 @@
 """Results: each metric as a bar between chance and ceiling."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,4 +49,5 @@ def _result(metric: str, result: Mapping[str, Any]) -> Result:
     def share(number: float | None) -> float | None:
         return None if number is None else round(100 * max(0.0, number) / full, 1)
 
-    return Result(metric, value, chance, ceiling, result["n"], share(value) or 0.0, share(chance), share(ceiling))
+    title = re.sub(r"\br(\d+)\b", r"R@\1", metric.replace("_", " "))
+    return Result(title, value, chance, ceiling, result["n"], share(value) or 0.0, share(chance), share(ceiling))

@@ -1,9 +1,9 @@
 """CLIP-style vision transformers by open_clip: `clip_vit` (BLIP-2's ViT-L/14 is one of them)."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from mmbridge_registry import VISION_ENCODER, Catalog, Dtype, Options, Weights, hookimpl
-from pydantic import PositiveInt, model_validator
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
 if TYPE_CHECKING:
     from mmbridge_registry import VisionEncoder
@@ -22,8 +22,8 @@ class ClipViTOptions(Options):
 
     weights: Weights = "timm/vit_large_patch14_clip_224.openai"
     """An open_clip folder (`open_clip_config.json`, `open_clip_model.safetensors`), a safetensors file, or `random`."""
-    architecture: str | None = None
-    """open_clip's name of the geometry, such as `ViT-L-14-quickgelu`; None is that of a published tower or the folder's own config."""
+    architecture: str | None = Field(None, validate_default=True)
+    """open_clip's name of the geometry, such as `ViT-L-14-quickgelu`; None takes the published or the folder's."""
     output_layer: int = -2
     """Block whose output is the features; -2 is the second last (BLIP-2), -1 the last. Later blocks are not kept."""
     image_size: PositiveInt | None = None
@@ -37,13 +37,10 @@ class ClipViTOptions(Options):
     crop_scale: tuple[float, float] = (0.5, 1.0)
     """Smallest and largest share of the image's area that a random crop keeps."""
 
-    @model_validator(mode="before")
+    @field_validator("architecture")
     @classmethod
-    def _geometry_by_name(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("architecture") is None:
-            weights = values.get("weights", cls.model_fields["weights"].default)
-            values = {**values, "architecture": PUBLISHED.get(str(weights).partition("@")[0])}
-        return values
+    def _of_published_weights(cls, name: str | None, info: ValidationInfo) -> str | None:
+        return name or PUBLISHED.get(str(info.data.get("weights")).partition("@")[0])
 
 
 def build_clip_vit(options: ClipViTOptions) -> "VisionEncoder":

@@ -12,9 +12,7 @@ from mmbridge_registry.json_rows import json_rows
 
 from mmbridge_coco import Split
 
-LAYOUTS = (
-    "expected {images, annotations} (official), {images: [{sentences}]} (Karpathy) or objects with image and caption"
-)
+LAYOUTS = "Give {images, annotations} (official), {images: [{sentences}]} (Karpathy) or objects with image and caption."
 SPLITS = {"train": {"train", "restval"}, "val": {"val"}, "test": {"test"}}
 
 
@@ -37,9 +35,7 @@ def read_images(source: Path, split: Split | None) -> Iterator[Annotation]:
         yield from _official(whole) if whole else _rows(chain(head, rows))
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         cause = f"there is no {error}" if isinstance(error, KeyError) else str(error)
-        raise UserError(
-            f"these are no COCO captions ({cause}).", where=source, do=f"{LAYOUTS}.".capitalize()
-        ) from error
+        raise UserError(f"these are no COCO captions ({cause}).", where=source, do=LAYOUTS) from error
 
 
 def _karpathy(whole: dict[str, Any], split: Split | None, source: Path) -> Iterator[Annotation]:
@@ -85,6 +81,8 @@ def _objects(values: Iterable[Any]) -> Iterator[dict[str, Any]]:
 
 def _number(row: dict[str, Any]) -> int | None:
     """Take the number out of `coco_522418`, or else out of `COCO_val2014_000000522418.jpg`."""
-    named = row.get("image_id", PurePosixPath(row["image"]).stem)
-    digits = re.search(r"\d+$", str(named))
-    return int(digits[0]) if digits else None
+    if "image_id" in row:
+        number = re.search(r"(\d+)$", str(row["image_id"]))
+    else:
+        number = re.fullmatch(r"(?:COCO_\w+_)?(\d{12})", PurePosixPath(row["image"]).stem)
+    return int(number[1]) if number else None

@@ -1,9 +1,9 @@
 """Vision transformers by timm: `eva_vit_g` (BLIP-2's EVA-CLIP ViT-g/14) and any other as `timm_vit`."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from mmbridge_registry import VISION_ENCODER, Catalog, Dtype, Options, Weights, hookimpl
-from pydantic import PositiveInt, model_validator
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
 if TYPE_CHECKING:
     from mmbridge_registry import VisionEncoder
@@ -38,16 +38,14 @@ class EvaViTGOptions(CutTowerOptions):
 class TimmViTOptions(CutTowerOptions):
     """A vision transformer of timm, cut behind one of its blocks."""
 
-    architecture: str | None = None
-    """timm's name of the geometry, such as `vit_base_patch16_224`; None is that of a hub id `timm/...` or the folder's own config."""
+    architecture: str | None = Field(None, validate_default=True)
+    """timm's name of the geometry, such as `vit_base_patch16_224`; None takes the hub id's or the folder's."""
 
-    @model_validator(mode="before")
+    @field_validator("architecture")
     @classmethod
-    def _geometry_by_name(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("architecture") is None:
-            owner, _, name = str(values.get("weights")).partition("@")[0].partition("/")
-            values = {**values, "architecture": name.partition(".")[0] if owner == "timm" and name else None}
-        return values
+    def _of_timms_weights(cls, architecture: str | None, info: ValidationInfo) -> str | None:
+        owner, _, name = str(info.data.get("weights")).partition("@")[0].partition("/")
+        return architecture or (name.partition(".")[0] if owner == "timm" and name else None)
 
 
 def build_eva_vit_g(options: EvaViTGOptions) -> "VisionEncoder":

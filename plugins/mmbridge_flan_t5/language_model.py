@@ -34,18 +34,17 @@ class FlanT5(LanguageModel):
         self.lm: Any = load(options)  # the types of transformers know too little of generate
         self.eval()
         self.width = self.lm.get_input_embeddings().embedding_dim
-        self.text = FlanT5Tokenizer(
+        self.tokenizer = self.text = FlanT5Tokenizer(
             options.tokenizer or options.weights, self.lm.config.vocab_size, options.max_text_length
         )
-        self.tokenizer = self.text
 
     @property
     def token_scale(self) -> float:
         """Root mean square of the token embeddings; 1 on the meta device, where there are no numbers."""
         table = self.lm.get_input_embeddings().weight
-        return (
-            1.0 if table.is_meta else float(torch.linalg.vector_norm(table, dtype=torch.float32)) / table.numel() ** 0.5
-        )
+        if table.is_meta:
+            return 1.0
+        return float(torch.linalg.vector_norm(table, dtype=torch.float32)) / table.numel() ** 0.5
 
     def train(self, mode: bool = True) -> "FlanT5":
         """Stay in eval mode, unless somebody has made parameters trainable."""

@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from mmbridge_registry import UserError
-from mmbridge_registry.annotated import AnnotatedImages, Annotation, ImageRoot, open_table
+from mmbridge_registry.annotated import AnnotatedImages, Annotation, ImageRoot, numbered, open_table
 
 from mmbridge_image_text import ImageTextOptions
 from mmbridge_image_text.rows import Row, read_rows
@@ -38,14 +37,13 @@ def read_pairs(source: Path, options: ImageTextOptions) -> Iterator[Annotation]:
     """
     captions = (options.caption_column,) if options.caption_column else CAPTIONS
     answers = (options.answer_column,) if options.answer_column else ANSWERS
-    spoken = False
-    for row in read_rows(source):
+    needed = (*captions, options.question_column)
+    for number, row in enumerate(read_rows(source)):
         image = row.values.get(options.image_column)
         if not isinstance(image, str) or not image.strip():
             raise _lacks(source, row, f"a text under '{options.image_column}'")
-        if not spoken and not spoken_of(row, (*captions, options.question_column)):
-            raise _lacks(source, row, " or ".join(f"'{name}'" for name in (*captions, options.question_column)))
-        spoken = True
+        if number == 0 and not any(column in row.values for column in needed):
+            raise _lacks(source, row, " or ".join(f"'{column}'" for column in needed))
         yield Annotation(
             image=image.strip(),
             texts=_texts(row, captions),
@@ -53,11 +51,6 @@ def read_pairs(source: Path, options: ImageTextOptions) -> Iterator[Annotation]:
             answers=_texts(row, answers),
             image_id=_number(row.values.get(options.image_id_column)),
         )
-
-
-def spoken_of(row: Row, columns: tuple[str, ...]) -> bool:
-    """Say whether a row has any of these columns."""
-    return any(column in row.values for column in columns)
 
 
 def _lacks(source: Path, row: Row, what: str) -> UserError:
@@ -87,6 +80,4 @@ def _number(image_id: Any) -> int | None:
     if image_id in (None, ""):
         return None
     name = str(image_id)
-    if name.isdecimal() and len(name) < 19:
-        return int(name)
-    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") >> 1
+    return int(name) if name.isdecimal() and len(name) < 19 else numbered(name)

@@ -4,19 +4,12 @@ from typing import Any
 
 from mmbridge_opt import Architecture
 
-TEXT = {
-    "vocab_size": 50272,
-    "max_position_embeddings": 2048,
-    "bos_token_id": 2,
-    "eos_token_id": 2,
-    "pad_token_id": 1,
-}
-
 
 def pre_norm(width: int, layers: int, heads: int) -> dict[str, Any]:
     """Geometry of all sizes but one: norms before the blocks, tokens embedded at full width."""
     return {
-        **TEXT,
+        "vocab_size": 50272,
+        "max_position_embeddings": 2048,
         "hidden_size": width,
         "word_embed_proj_dim": width,
         "ffn_dim": 4 * width,

@@ -33,21 +33,20 @@ class Opt(LanguageModel):
         self.lm: Any = load(options)  # the types of transformers know too little of generate and caches
         self.eval()
         self.width = self.lm.get_input_embeddings().embedding_dim
-        self.text = OptTokenizer(
+        self.tokenizer = self.text = OptTokenizer(
             options.tokenizer or options.weights,
             self.lm.config.vocab_size,
             options.max_text_length,
             options.keep_newline,
         )
-        self.tokenizer = self.text
 
     @property
     def token_scale(self) -> float:
         """Root mean square of the token embeddings; 1 on the meta device, where there are no numbers."""
         table = self.lm.get_input_embeddings().weight
-        return (
-            1.0 if table.is_meta else float(torch.linalg.vector_norm(table, dtype=torch.float32)) / table.numel() ** 0.5
-        )
+        if table.is_meta:
+            return 1.0
+        return float(torch.linalg.vector_norm(table, dtype=torch.float32)) / table.numel() ** 0.5
 
     def train(self, mode: bool = True) -> "Opt":
         """Stay in eval mode, unless somebody has made parameters trainable."""
@@ -56,6 +55,7 @@ class Opt(LanguageModel):
     def loss(self, soft_prompt: Tensor, tokens: LanguageTokens) -> TokenLoss:
         """Sum the cross-entropy of the targets, float32; gradient flows to the soft prompt [B,Q,E] only."""
         tokens = tokens.to(self.lm.device)
+        self._check_length(soft_prompt.shape[1] + tokens.inputs.ids.shape[1])
         with self._own_dtype():
             embeddings, mask = self._join(soft_prompt, tokens.inputs)
             states = self.lm.model(inputs_embeds=embeddings, attention_mask=mask, use_cache=False).last_hidden_state
@@ -143,5 +143,5 @@ class Opt(LanguageModel):
         if length > limit:
             raise UserError(
                 f"queries and text may take {length} positions, this OPT has {limit}.",
-                do="Shorten the prompt or lower max_new_tokens.",
+                do="Shorten the text, or lower max_new_tokens.",
             )

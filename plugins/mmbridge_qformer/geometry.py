@@ -10,10 +10,7 @@ from mmbridge_registry import RANDOM, UserError
 from mmbridge_qformer import QFormerOptions
 from mmbridge_qformer.tokenizer import QFormerTokenizer
 
-BERT_BASE = "google-bert/bert-base-uncased"
-"""The hub id whose sizes are known here, so that a run can be planned before anything is fetched."""
-
-BERT_BASE_CONFIG = {
+BERT_BASE = {
     "vocab_size": 30_522,
     "hidden_size": 768,
     "num_hidden_layers": 12,
@@ -22,6 +19,7 @@ BERT_BASE_CONFIG = {
     "max_position_embeddings": 512,
     "layer_norm_eps": 1e-12,
 }
+"""The sizes without a checkpoint, by the names that checkpoints use."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +44,17 @@ class Geometry:
 
 
 def folder_of(weights: str | None, what: str) -> Path | None:
-    """Give the local folder behind a `Weights` option; None for random, unset, or a known id that is not here.
+    """Give the local folder behind a `Weights` option; None for random or unset.
 
     Raises:
         UserError: it is none of these.
     """
-    if weights in (None, RANDOM, BERT_BASE):
+    if weights is None or weights == RANDOM:
         return None
-    folder = Path(str(weights))
-    if not (folder / "config.json").is_file() and not (folder / "tokenizer_config.json").is_file():
+    folder = Path(weights)
+    if not folder.is_dir():
         raise UserError(
-            f"'{weights}' is no folder in the format of transformers.",
+            f"'{weights}' is no folder.",
             where=f"qformer.{what}",
             do="Fetch the checkpoint with `mmbridge fetch`, or name a local folder.",
         )
@@ -93,13 +91,14 @@ def geometry_of(options: QFormerOptions, encoder_width: int, tokenizer: QFormerT
 
 def _bert_config(folder: Path | None) -> dict[str, Any]:
     if folder is None:
-        return BERT_BASE_CONFIG
-    config = json.loads((folder / "config.json").read_text())
-    missing, activation = [key for key in BERT_BASE_CONFIG if key not in config], config.get("hidden_act")
+        return BERT_BASE
+    file = folder / "config.json"
+    config = json.loads(file.read_text()) if file.is_file() else {}
+    missing, activation = [key for key in BERT_BASE if key not in config], config.get("hidden_act")
     if missing or activation != "gelu":
         raise UserError(
-            f"config.json lacks {', '.join(missing)}." if missing else f"the activation is '{activation}', not 'gelu'.",
-            where=folder / "config.json",
+            f"it lacks {', '.join(missing)}." if missing else f"the activation is '{activation}', not 'gelu'.",
+            where=file,
             do="Start from a checkpoint of a BERT.",
         )
     return config

@@ -25,14 +25,13 @@ from mmbridge_qformer.tokenizer import QFormerTokenizer
 class QFormer(TextBridge):
     """BLIP-2's bridge (arXiv 2301.12597, section 3.1); all weights are new until something is loaded into them."""
 
-    # Narrower than the contract's, and never assigned again.
-    tokenizer: QFormerTokenizer  # pyright: ignore[reportIncompatibleVariableOverride]
-
     def __init__(
         self, geometry: Geometry, tokenizer: QFormerTokenizer, temperature: float = 0.07, init_std: float = 0.02
     ) -> None:
         super().__init__()
-        self.geometry, self.tokenizer = geometry, tokenizer
+        self.geometry = geometry
+        # Narrower than the contract's, and never assigned again.
+        self.tokenizer: QFormerTokenizer = tokenizer  # pyright: ignore[reportIncompatibleVariableOverride]
         self.width, self.num_queries = geometry.width, geometry.queries
         self.image_norm = nn.LayerNorm(geometry.encoder_width, geometry.image_norm_eps)
         self.queries = nn.Parameter(torch.empty(1, geometry.queries, geometry.width))

@@ -6,10 +6,10 @@ table that is written once per content of the file, images below a root, and mes
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import blake2b, file_digest
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from mmbridge_registry.dataset import Dataset
 from mmbridge_registry.errors import UserError
@@ -37,7 +37,8 @@ class Annotation:
     """Same number, same image; None numbers images by their paths."""
 
 
-class ImageRoot(NamedTuple):
+@dataclass(frozen=True)
+class ImageRoot:
     """The folder below which all images of a dataset lie."""
 
     folder: Path
@@ -65,7 +66,7 @@ class ImageRoot(NamedTuple):
             raise UserError("there is no such image folder.", where=self.folder, do="Correct `images`.")
         try:
             found = [self.find(image).exists() for image in images]
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             do = "Write relative paths, or set `allow_absolute: true` if you trust the file."
             raise UserError(f"{error}.", do=do) from error
         if not any(found):
@@ -111,6 +112,7 @@ def open_table(source: Path, layout: str, read: Callable[[Path], Iterator[Annota
         UserError: there is no such file, it has no records, the cache cannot be written, or what `read` raises.
     """
     import datasets
+    from datasets.exceptions import DatasetGenerationError
 
     if not source.is_file():
         raise UserError("there is no such annotation file.", where=source, do="Correct `annotations`.")
@@ -124,14 +126,15 @@ def open_table(source: Path, layout: str, read: Callable[[Path], Iterator[Annota
         }
     )
     datasets.disable_progress_bars()
+    key = _key(source, layout)
     try:
         table = datasets.Dataset.from_generator(
             lambda: map(_row, read(source)),
             features=features,
             cache_dir=str(cache_folder() / "annotations"),
-            fingerprint=_key(source, layout),
+            fingerprint=key,
         )
-    except datasets.exceptions.DatasetGenerationError as error:
+    except DatasetGenerationError as error:
         raise error.__cause__ or error from None
     except OSError as error:
         raise UserError(f"the cache cannot be written ({error}).", where=cache_folder(), do=f"Set {CACHE}.") from error
@@ -147,14 +150,30 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmbridge"
 
 
-def _row(annotation: Annotation) -> dict[str, object]:
-    if annotation.image_id is not None:
-        return asdict(annotation)
-    by_path = blake2b(annotation.image.encode(), digest_size=8).digest()
-    return asdict(annotation) | {"image_id": int.from_bytes(by_path, "big") >> 1}
+def _row(annotation: Annotation) -> dict[str, Any]:
+    number = numbered(annotation.image) if annotation.image_id is None else annotation.image_id
+    return {
+        "image": _sound(annotation.image),
+        "texts": [_sound(text) for text in annotation.texts],
+        "question": None if annotation.question is None else _sound(annotation.question),
+        "answers": [_sound(answer) for answer in annotation.answers],
+        "image_id": number,
+    }
+
+
+def _sound(text: str) -> str:
+    # JSON may hold halves of surrogate pairs, and web captions do; UTF-8 and Arrow cannot.
+    return text.encode(errors="replace").decode()
+
+
+def numbered(name: str) -> int:
+    """Turn a name into a number of 63 bits."""
+    return int.from_bytes(blake2b(name.encode(errors="replace"), digest_size=8).digest(), "big") >> 1
 
 
 def _key(source: Path, layout: str) -> str:
-    with source.open("rb") as file:
-        digest = file_digest(file, lambda: blake2b(layout.encode(), digest_size=16))
-    return digest.hexdigest()
+    try:
+        with source.open("rb") as file:
+            return file_digest(file, lambda: blake2b(layout.encode(), digest_size=16)).hexdigest()
+    except OSError as error:
+        raise UserError(f"this file cannot be read ({error.strerror}).", where=source) from error

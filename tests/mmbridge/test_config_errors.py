@@ -108,7 +108,9 @@ def test_a_broken_plugin_is_named_where_its_part_is_missed(tmp_path: Path) -> No
     path = tmp_path / "c.yaml"
     path.write_text(CONFIG)
     load_recipe(path, [], found)
-    with pytest.raises(ConfigError, match=r"no bridge 'fancy'.*plugin 'stub' \(stub-parts 1.2\) could not be.*left_pad"):
+    with pytest.raises(
+        ConfigError, match=r"no bridge 'fancy'.*plugin 'stub' \(stub-parts 1.2\) could not be.*left_pad"
+    ):
         load_recipe(path, ["model.bridge.name=fancy"], found)
 
 
@@ -121,7 +123,7 @@ def test_two_plugins_that_offer_one_name(tmp_path: Path) -> None:
     found.catalog.offer(BRIDGE, "textual", BridgeOptions, build_bridge)
     path = tmp_path / "c.yaml"
     path.write_text(CONFIG)
-    with pytest.raises(ConfigError, match="offered by plugin 'stub'.* and by plugin"):
+    with pytest.raises(ConfigError, match=r"offered by plugin 'stub'.* and by plugin"):
         load_recipe(path, [], found)
 
 

@@ -20,8 +20,8 @@ def test_an_objective_that_needs_a_text_bridge(tmp_path: Path) -> None:
     lines = mistakes(tmp_path, "model.bridge.name=plain")
     assert len(lines) == 3  # itc, itm, and the evaluation recall
     assert lines[0] == (
-        "c.yaml:14: stages.representation.objectives.itc: objective 'itc' in stage 'representation' needs a bridge that "
-        "reads text (a TextBridge such as `qformer`), but the model has 'plain'. "
+        "c.yaml:14: stages.representation.objectives.itc: objective 'itc' in stage 'representation' needs a bridge "
+        "that reads text (a TextBridge such as `qformer`), but the model has 'plain'. "
         "Use a bridge that has it (textual)."
     )
     assert lines[2].startswith("c.yaml:27: evaluate.recall: evaluation 'recall' needs a bridge that reads text")

@@ -59,7 +59,9 @@ def test_one_line_at_the_place(tmp_path: Path, line: str, says: str) -> None:
 
 
 def test_the_line_of_a_tag(tmp_path: Path) -> None:
-    assert refused(tmp_path, CONFIG.replace("seed: 3", "seed: !!python/name:os.system")).startswith("c.yaml:29: run.seed")
+    assert refused(tmp_path, CONFIG.replace("seed: 3", "seed: !!python/name:os.system x")).startswith(
+        "c.yaml:29: run.seed"
+    )
 
 
 def test_merge_keys_are_refused(tmp_path: Path) -> None:
@@ -68,8 +70,8 @@ def test_merge_keys_are_refused(tmp_path: Path) -> None:
 
 def test_plain_aliases_are_fine(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
-    path.write_text(CONFIG.replace("data: {name: pairs, path: test.csv}, k", "data: &test {name: pairs, path: test.csv}, k")
-                    .replace("every: 5, data: {name: pairs, path: test.csv}", "every: 5, data: *test"))  # fmt: skip
+    anchored = CONFIG.replace("data: {name: pairs, path: test.csv}, k", "data: &test {name: pairs, path: test.csv}, k")
+    path.write_text(anchored.replace("5, data: {name: pairs, path: test.csv}", "5, data: *test"))
     recipe = load_recipe(path, [], discovered())
     assert recipe.evaluate["captions"].dataset.options == recipe.evaluate["recall"].dataset.options
 

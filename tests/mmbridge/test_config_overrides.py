@@ -96,8 +96,8 @@ def test_a_run_that_is_renamed_keeps_its_settings(config: Path) -> None:
         ("run.seed=010", "another number"),
         ("run.seed={a: 1, a: 2}", "stands twice"),
         ("run.sed=3", "did you mean 'seed'?"),
-        ("run.seed.x=3", "valid integer"),
-        ("stages.generation.train=bridge", "valid tuple"),
+        ("run.seed.x=3", "'run.seed' is 3; it has no keys."),
+        ("stages.generation.train=bridge", "valid array"),
     ],
 )
 def test_refusals_name_the_command_line(config: Path, override: str, says: str) -> None:

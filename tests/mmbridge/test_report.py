@@ -185,7 +185,7 @@ def page(run):
 def test_every_metric_stands_beside_chance_and_ceiling(run):
     shown = page(run)
     for key, result in results().items():
-        metric = key.rsplit("/", 1)[1].replace("_", " ")
+        metric = key.rsplit("/", 1)[1].replace("_", " ").replace("r1", "R@1")
         place = shown.texts.index(metric)
         row = [text for text in shown.texts[place + 1 : place + 12] if text][:4]
         expected = ["–" if result[name] is None else f"{result[name]:.3f}" for name in ("value", "chance", "ceiling")]

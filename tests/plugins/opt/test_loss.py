@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmbridge_opt import OptOptions, build_opt, likelihood
 from mmbridge_opt.language_model import Opt
+from mmbridge_registry import UserError
 from mmbridge_registry.language_model import IGNORED
 from toys.transformers_blip2 import Reference
 from transformers import OPTForCausalLM
@@ -112,3 +113,9 @@ def test_vocabulary_logits_are_asked_for_only_at_labels(opt: Opt, soft_prompt):
     loss = opt.loss(soft_prompt, opt.tokenizer(PROMPTS, TARGETS))
     hook.remove()
     assert seen == [(int(loss.count), 32)]
+
+
+def test_text_beyond_the_table_of_positions_is_refused(folder, soft_prompt):
+    opt = build_opt(OptOptions(weights=str(folder), max_text_length=95))
+    with pytest.raises(UserError, match="98 positions, this OPT has 96"):
+        opt.loss(soft_prompt[:1], opt.tokenizer([""], ["the " * 95]))

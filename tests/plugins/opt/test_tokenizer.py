@@ -13,7 +13,7 @@ from mmbridge_registry.language_model import IGNORED
 
 BOS, PAD, NEWLINE = 2, 1, 14
 A, PHOTO, OF, THE, CAT = 101, 286, 267, 263, 299  # "a", " photo", " of", " the", " cat"
-SPACE_A = 261  # " a"
+SPACE_A = 260  # " a"
 STAND_IN = OptTokenizer("random", 50272, 12, False)
 words = st.text(st.sampled_from("abé \n?猫"), max_size=12)
 

@@ -14,7 +14,7 @@ SUBSETS = [frozenset(some) for some in chain.from_iterable(combinations(PASSES, 
 
 def published(encoder_width):
     with torch.device("meta"):
-        return build_qformer(QFormerOptions(init="google-bert/bert-base-uncased"), encoder_width)
+        return build_qformer(QFormerOptions(init="random"), encoder_width)
 
 
 def count(bridge, *passes):
