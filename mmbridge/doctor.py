@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -22,8 +23,8 @@ class Diagnosis:
     plugin: str
     distribution: str
     version: str
-    parts: tuple[str, ...] = ()
-    hooks: tuple[str, ...] = ()
+    parts: Sequence[str] = ()
+    hooks: Sequence[str] = ()
     seconds: float | None = None
     """Time to import it and to learn its parts."""
     torch_free: bool | None = None
@@ -42,7 +43,7 @@ def examine(plugin: Plugin, limit: float = 60.0) -> Diagnosis:
     except subprocess.TimeoutExpired:
         return Diagnosis(*known, failure=f"not loaded after {limit:g} s")
     for line in done.stdout.splitlines():
-        if line.startswith(MARK):
+        if line.startswith(MARK) and done.returncode == 0:
             return Diagnosis(*known, **json.loads(line.removeprefix(MARK)))
     last = (done.stderr.strip().splitlines() or ["no message"])[-1]
     return Diagnosis(*known, failure=f"its process ended with status {done.returncode}: {last}")

@@ -1,5 +1,6 @@
 """`ls`, `show`, `validate`, `cp`: configs, and the parts that they can name."""
 
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
 
@@ -83,6 +84,5 @@ def cp(
 
 
 def _about(path: Path) -> str:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    comment = " ".join(line.lstrip("# ") for line in lines[: next(i for i, x in enumerate(lines) if x[:1] != "#")])
-    return comment.partition(". ")[0].rstrip(".")
+    comments = takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
+    return " ".join(line.lstrip("# ") for line in comments).partition(". ")[0].rstrip(".")

@@ -6,7 +6,6 @@ import typer
 from mmbridge_registry.discovery import discover
 from rich.console import Console
 
-from mmbridge import report as reports
 from mmbridge.cli.arguments import Json, RunFolder, print_json
 from mmbridge.evaluate import evaluate_run, table_of
 
@@ -18,6 +17,8 @@ OneStage = Annotated[str | None, typer.Option(help="Only this stage; by default 
 @app.command()
 def evaluate(run: RunFolder, stage: OneStage = None, json: Json = False) -> None:
     """Make a run's evaluations again with its newest checkpoints, and its report."""
+    from mmbridge import report as reports
+
     results = evaluate_run(run, discover(), stage)
     written = reports.write(run)
     if json:
@@ -29,4 +30,6 @@ def evaluate(run: RunFolder, stage: OneStage = None, json: Json = False) -> None
 @app.command()
 def report(run: RunFolder) -> None:
     """Write a run's report.html, from as much as is there yet."""
+    from mmbridge import report as reports
+
     typer.echo(reports.write(run))

@@ -4,7 +4,6 @@ import atexit
 import os
 import signal
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 from weakref import WeakSet
@@ -121,9 +120,7 @@ def _stop_workers() -> None:
 
 def _steps(loader: DataLoader) -> Generator[tuple[Batch, list[BadSample]], None, None]:
     try:
-        with _signals_held_back():
-            loaded_steps = iter(loader)
-        for loaded in loaded_steps:
+        for loaded in _start(loader):
             if isinstance(loaded, MmbridgeError):
                 raise loaded
             yield loaded.batch, loaded.bad
@@ -134,12 +131,11 @@ def _steps(loader: DataLoader) -> Generator[tuple[Batch, list[BadSample]], None,
         raise MmbridgeError(f"a loader process died ({error}).", do=do) from error
 
 
-@contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM, here and in the workers that start inside until each has its own handlers."""
+def _start(loader: DataLoader) -> Iterator[Loaded | MmbridgeError]:
+    # Workers are born with Ctrl-C and SIGTERM held back, and let them come when they have their own handlers.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
-        yield
+        return iter(loader)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,17 @@ def read_rows(source: Path) -> Iterator[Row]:
 
 
 def _objects(source: Path) -> Iterator[Row]:
-    rows = (row for value in json_rows(source) for row in (value if isinstance(value, list) else [value]))
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(chain.from_iterable(map(_flat, json_rows(source))), start=1):
         if not isinstance(row, dict):
             raise UserError(f"this is a {type(row).__name__}, not an object.", where=f"{source}:{number}")
         yield Row(number, row)
+
+
+def _flat(value: Any) -> Iterable[Any]:
+    """Open a list of rows, or a dict of rows by id."""
+    if isinstance(value, dict) and value and all(isinstance(row, dict) for row in value.values()):
+        return value.values()
+    return value if isinstance(value, list) else [value]
 
 
 def _cells(source: Path, tabs: bool) -> Iterator[Row]:

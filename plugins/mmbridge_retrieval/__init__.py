@@ -1,9 +1,12 @@
 """Retrieval: find the text of an image and the image of a text (BLIP-2, section 4.4)."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from mmbridge_registry import EVALUATION, TEXT_BRIDGE, Catalog, Evaluation, Options, hookimpl
+from mmbridge_registry import EVALUATION, TEXT_BRIDGE, Catalog, Options, hookimpl
 from pydantic import PositiveInt
+
+if TYPE_CHECKING:
+    from mmbridge_registry import Evaluation
 
 
 class RetrievalOptions(Options):
@@ -16,7 +19,7 @@ class RetrievalOptions(Options):
     alone, as the paper says; `itc` ranks by cosine only and makes no ITM pass."""
 
 
-def build_retrieval(options: RetrievalOptions) -> Evaluation:
+def build_retrieval(options: RetrievalOptions) -> "Evaluation":
     """Build the evaluation."""
     from mmbridge_retrieval.evaluation import Retrieval
 

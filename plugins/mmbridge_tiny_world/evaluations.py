@@ -74,7 +74,9 @@ class AnswerAccuracy(Evaluation):
         metrics = {"accuracy": accuracy(records, right, ceiling.get("answers"))}
         for kind in sorted({record.facts["kind"] for record in records}):
             chosen = [place for place, record in enumerate(records) if record.facts["kind"] == kind]
-            metrics[f"accuracy_{kind}"] = accuracy([records[i] for i in chosen], [right[i] for i in chosen])
+            metrics[f"accuracy_{kind}"] = accuracy(
+                [records[i] for i in chosen], [right[i] for i in chosen], ceiling.get(f"answers_{kind}")
+            )
         examples = [
             Example(record.image, record.answers[0], text, record.question, correct)
             for record, text, correct in zip(records, said, right, strict=True)

@@ -78,6 +78,15 @@ def describe(scene: Scene) -> str:
     return " ".join([*words, NUMBERS[len(scene.things) - 1], scene.background])
 
 
+def shorthand(scene: Scene) -> str:
+    """Describe the scene with words that name their own slot (`firstlarge firstred ... two grey`).
+
+    A T5 has no absolute positions: from plain words it never learned which of two things an attribute belongs to.
+    """
+    words = describe(scene).split()
+    return " ".join([*(f"first{word}" for word in words[:3]), *(f"second{word}" for word in words[3:6]), *words[6:]])
+
+
 def attributes_right(said: Reading, wanted: Reading) -> float:
     """The share of the wanted attributes (three per thing, background, count) that a caption has right."""
     right = [said.background == wanted.background, len(said.things) == len(wanted.things)]

@@ -1,6 +1,6 @@
 """Questions about a scene, each with one short answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -72,9 +72,9 @@ def ask_existence(scene: Scene, rng: np.random.Generator) -> Question | None:
 ASKERS: tuple[Asker, ...] = (ask_colour, ask_shape, ask_size, ask_background, ask_count, ask_existence)
 
 
-def draw_question(scene: Scene, rng: np.random.Generator) -> Question:
+def draw_question(scene: Scene, rng: np.random.Generator, askers: Sequence[Asker] = ASKERS) -> Question:
     """Draw a kind of question that this scene admits, and ask it."""
     while True:
-        asked = ASKERS[rng.integers(len(ASKERS))](scene, rng)
+        asked = askers[rng.integers(len(askers))](scene, rng)
         if asked is not None:
             return asked

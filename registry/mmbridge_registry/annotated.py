@@ -128,8 +128,8 @@ def open_table(source: Path, layout: str, read: Callable[[Path], Iterator[Annota
     datasets.disable_progress_bars()
     key = _key(source, layout)
     try:
-        table = datasets.Dataset.from_generator(
-            lambda: map(_row, read(source)),
+        return datasets.Dataset.from_generator(
+            lambda: _rows(read(source), source),
             features=features,
             cache_dir=str(cache_folder() / "annotations"),
             fingerprint=key,
@@ -138,9 +138,6 @@ def open_table(source: Path, layout: str, read: Callable[[Path], Iterator[Annota
         raise error.__cause__ or error from None
     except OSError as error:
         raise UserError(f"the cache cannot be written ({error}).", where=cache_folder(), do=f"Set {CACHE}.") from error
-    if len(table) == 0:
-        raise UserError("there are no records in it.", where=source)
-    return table
 
 
 def cache_folder() -> Path:
@@ -148,6 +145,14 @@ def cache_folder() -> Path:
     if CACHE in os.environ:
         return Path(os.environ[CACHE])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmbridge"
+
+
+def _rows(annotations: Iterator[Annotation], source: Path) -> Iterator[dict[str, Any]]:
+    first = next(annotations, None)
+    if first is None:
+        raise UserError("there are no records in it.", where=source)
+    yield _row(first)
+    yield from map(_row, annotations)
 
 
 def _row(annotation: Annotation) -> dict[str, Any]:

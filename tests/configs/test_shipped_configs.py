@@ -103,7 +103,7 @@ def _is_named_by_users(path: str) -> bool:
     return in_collection or keys[-2:-1] == ["objectives"] or (keys[0] == "stages" and keys[-2:-1] == ["data"])
 
 
-@pytest.mark.parametrize("name", ["blip2_opt2.7b", "blip2_vitl_flant5xl", "blip2_tiny"])
+@pytest.mark.parametrize("name", ["blip2_opt2.7b", "blip2_tiny"])
 def test_a_slip_at_any_depth_is_found_at_its_line(name: str, found: Discovered, tmp_path: Path) -> None:
     base = base_of(SHIPPED[name])
     assert base is not None
@@ -117,8 +117,8 @@ def test_a_slip_at_any_depth_is_found_at_its_line(name: str, found: Discovered, 
             file.write_text(slip.text)
             with pytest.raises(ConfigError) as caught:
                 load_recipe(config, [], found)
-            (line,) = (line for line in str(caught.value).splitlines() if f": {slip.path}" in line)
-            assert line.startswith(f"{file}:{slip.line}: {slip.path}")
+            place = f"{file}:{slip.line}: {slip.path}"
+            line = next(line for line in str(caught.value).splitlines() if line.startswith(place))
             assert _is_named_by_users(slip.path) or f"did you mean '{slip.meant}'?" in line
             count += 1
     assert count > 15

@@ -30,6 +30,7 @@ from toys.answering import Eye, Voice, Words
 
 from mmbridge import checkpoint, evaluate, loading
 from mmbridge.assemble import assemble
+from mmbridge.cli import main
 from mmbridge.config import as_yaml, load_recipe
 from mmbridge.run_directory import RunDirectory
 
@@ -244,3 +245,78 @@ def test_a_broken_evaluation_json_is_named(tmp_path):
     (tmp_path / "evaluation.json").write_text("{")
     with pytest.raises(UserError, match=r"evaluation.json: not readable"):
         evaluate.read_results(tmp_path / "evaluation.json")
+
+
+@pytest.fixture
+def command(directory, recipe, found, monkeypatch, capsys):
+    """Run a command on a toy run that has both stages; gives its exit status, output and errors."""
+    for stage in recipe.stages:
+        save(directory, recipe, found, stage, recipe.stages[stage].steps, 0.1)
+    monkeypatch.setattr("mmbridge.cli.results.discover", lambda: found)
+    folder = directory.path / "pictures"
+    folder.mkdir()
+    for place in range(2):
+        Image.new("RGB", (4, 4), (200 * place, 9, 9)).save(folder / f"{place}.png")
+    (folder / "notes.txt").write_text("no image")
+
+    def run(name, *words):
+        with pytest.raises(SystemExit) as done:
+            main([name, str(directory.path), *map(str, words)])
+        captured = capsys.readouterr()
+        return done.value.code, captured.out, captured.err
+
+    return run
+
+
+def test_commands_print_what_the_model_says(command, directory):
+    model, folder = loading.load(directory.path), directory.path / "pictures"
+    paths = [folder / "0.png", folder / "1.png"]
+    expected = {
+        ("caption", folder): model.caption(paths),
+        ("ask", "what?", *paths): model.answer(paths, ["what?", "what?"]),
+        ("match", "red", folder): [f"{share:.4g}" for share in model.match(paths, ["red", "red"]).tolist()],
+    }
+    for words, said in expected.items():
+        status, out, _ = command(*words)
+        assert status == 0
+        lines = [line.rpartition(": ") for line in out.splitlines()]
+        assert [line[0] for line in lines] == list(map(str, paths))
+        for line, text in zip(lines, said, strict=True):
+            assert float(line[2]) == pytest.approx(float(text), abs=1e-3)
+
+
+def test_one_image_gives_the_bare_answer(command, directory):
+    _, out, _ = command("caption", directory.path / "pictures" / "0.png")
+    float(out)
+
+
+def test_retrieve_sorts_by_cosine(command, directory):
+    _, out, _ = command("retrieve", "red", directory.path / "pictures", "--json")
+    cosines = [item["cosine"] for item in json.loads(out)]
+    assert len(cosines) == 2 and cosines == sorted(cosines, reverse=True)
+    assert len(json.loads(command("retrieve", "red", directory.path / "pictures", "--json", "--top", "1")[1])) == 1
+
+
+def test_evaluate_prints_json_and_writes_the_report(command, directory):
+    status, out, _ = command("evaluate", "--json")
+    assert status == 0 and list(json.loads(out)) == ["first/whole/count", "second/whole/count", "second/often/count"]
+    assert directory.report.exists()
+    directory.report.unlink()
+    assert command("report")[1].strip() == str(directory.report)
+    assert "second/whole" not in directory.report.read_text() and "whole" in directory.report.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("caption", "nowhere.png"), "no such image"),
+        (("ask", "what?", "{pictures}", "--stage", "first"), "projection is not trained"),
+        (("ask", "what?", "{pictures}", "--stage", "third"), "no stage 'third'"),
+        (("ask", "what?", "{pictures}", "--prompt", "Question:"), "no place for the question"),
+        (("caption", "{pictures}/notes.txt"), "cannot be read"),
+    ],
+)
+def test_commands_name_the_mistake_in_one_line(command, directory, words, said):
+    status, out, err = command(*(word.format(pictures=directory.path / "pictures") for word in words))
+    assert (status, out) == (2, "")
+    assert said in err and err.count("\n") == 1

@@ -1,7 +1,7 @@
 """The run as a whole, on the shipped towers at a few steps: stages, hand-off, resume, refusal, faults."""
 
+import io
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmbridge_registry import UserError, hookimpl
+from mmbridge_registry.discovery import discover
+from rich.console import Console
+from safetensors.torch import load_file
+
 from mmbridge import checkpoint
 from mmbridge.config import load_recipe
 from mmbridge.run_directory import RunDirectory
 from mmbridge.runner import run
-from mmbridge_registry import UserError, hookimpl
-from mmbridge_registry.discovery import Discovered, discover
-from rich.console import Console
-from safetensors.torch import load_file
 
 SMALL = (
     "~evaluate",
@@ -76,7 +77,7 @@ def go(
     where: Path, *overrides: str, config: str = "blip2_tiny_opt", at_step: Callable[[str, int], None] | None = None
 ) -> tuple[RunDirectory, Told]:
     found = discover()
-    told = Told(Console(record=True, width=200, file=Path(os.devnull).open("w")), [])
+    told = Told(Console(record=True, width=200, file=io.StringIO()), [])
     if at_step:
         told.at_step = at_step
     found.hooks.register(told)
@@ -150,8 +151,8 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
         expected = weights(straight[0], stage)
         assert all(torch.equal(expected[name], tensor) for name, tensor in weights(directory, stage).items())
     times = {"seconds", "samples_per_second", "data_wait"}
-    for expected, line in zip(lines(straight[0]), lines(directory), strict=True):
-        assert {k: v for k, v in line.items() if k not in times} == {k: v for k, v in expected.items() if k not in times}
+    for once, line in zip(lines(straight[0]), lines(directory), strict=True):
+        assert {key: line[key] for key in line.keys() - times} == {key: once[key] for key in once.keys() - times}
 
 
 def test_a_finished_run_says_so_and_changes_nothing(tmp_path: Path) -> None:

@@ -106,6 +106,22 @@ def test_similarity_is_the_best_query_over_temperature():
     assert similarity.own.tolist() == [0, 1, 2, 3, 4]
 
 
+class Mirror(Collectives):
+    """Ranks that all hold the same rows, without processes."""
+
+    def gather(self, rows):
+        return torch.cat([rows] * self.world_size)
+
+    gather_constant = gather
+
+
+def test_local_rows_know_their_global_number():
+    similarity = toy_step(toy_batch(3), Mirror(rank=1, world_size=3)).similarity()
+    assert similarity.own.tolist() == [3, 4, 5]
+    assert similarity.image_to_text.shape == similarity.text_to_image.shape == similarity.same_image.shape == (3, 9)
+    assert similarity.same_image.gather(1, similarity.own[:, None]).all()
+
+
 def test_similarity_stays_in_float32_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         step = toy_step(toy_batch(4))

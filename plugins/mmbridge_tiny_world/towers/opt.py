@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import Tensor
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
-from .language import SEED, Sample, all_words, ceiling, noisy, text_sample
+from .language import SEED, Sample, all_words, ceiling, compose, noisy, text_sample
 from .saving import save_half
 from .training import fit
 
@@ -113,11 +113,12 @@ def load(folder: Path) -> Decoder:
     )
 
 
-def train(folder: Path, steps: int = 3000, batch_size: int = 128, lr: float = 2e-3) -> None:
+def train(folder: Path, steps: int = 1500, batch_size: int = 128, lr: float = 2e-3) -> None:
     """Train the decoder tower and write it as a transformers folder."""
     torch.manual_seed(SEED)
     tokenizer = make_tokenizer()
     tower = Decoder(OPTForCausalLM(OPTConfig(vocab_size=len(tokenizer), **CONFIG)), tokenizer)
+    compose(tower.model.get_input_embeddings().weight, lambda word: tower.ids(f" {word}")[0])
 
     def loss_of_step(step: int) -> Tensor:
         first = step * batch_size
@@ -130,6 +131,7 @@ def train(folder: Path, steps: int = 3000, batch_size: int = 128, lr: float = 2e
         steps=steps,
         lr=lr,
         probe=lambda: str(ceiling(tower.generate, size=64)),
+        probe_every=250,
     )
     save_half(tower.model, tokenizer, folder)
     card = {"seed": SEED, "texts": steps * batch_size, **cost}

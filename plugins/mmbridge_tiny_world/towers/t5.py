@@ -12,7 +12,7 @@ from sentencepiece import SentencePieceTrainer
 from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 
-from .language import SEED, Sample, all_words, ceiling, noisy, text_sample
+from .language import SEED, Sample, all_words, ceiling, compose, noisy, text_sample
 from .saving import save_half
 from .training import fit
 
@@ -114,11 +114,12 @@ def fresh(tokenizer: T5Tokenizer) -> T5ForConditionalGeneration:
     """A T5 with embeddings of the width that soft prompts have, and quiet first logits."""
     model = T5ForConditionalGeneration(T5Config(vocab_size=len(tokenizer), **CONFIG))
     torch.nn.init.normal_(model.shared.weight, std=EMBEDDING_STD)
+    compose(model.shared.weight, lambda word: tokenizer.convert_tokens_to_ids(f"▁{word}"))
     torch.nn.init.normal_(model.lm_head.weight, std=CONFIG["d_model"] ** -0.5)
     return model
 
 
-def train(folder: Path, steps: int = 4000, batch_size: int = 128, lr: float = 2e-3) -> None:
+def train(folder: Path, steps: int = 1500, batch_size: int = 128, lr: float = 2e-3) -> None:
     """Train the encoder-decoder tower and write it as a transformers folder."""
     torch.manual_seed(SEED)
     tokenizer = make_tokenizer(folder)
@@ -135,6 +136,7 @@ def train(folder: Path, steps: int = 4000, batch_size: int = 128, lr: float = 2e
         steps=steps,
         lr=lr,
         probe=lambda: str(ceiling(tower.generate, size=64)),
+        probe_every=250,
     )
     save_half(tower.model, tokenizer, folder)
     card = {"seed": SEED, "texts": steps * batch_size, **cost}

@@ -18,6 +18,8 @@ class Grey(Dataset):
         return 10
 
     def read(self, index: int) -> Record:
+        if ending == "mistake":
+            raise OSError("nothing here")
         return Record(Image.new("L", (4, 4), index), (f"grey {index}",))
 
 

@@ -15,6 +15,7 @@ from mmbridge.data.loader import StepBatches, load
 from mmbridge.data.order import Mixture
 
 STEPS = 4
+FAILURES = ("error", "mistake")
 SCRIPT = Path(__file__).with_name("hold_a_loader.py")
 
 
@@ -123,6 +124,26 @@ def test_batches_can_be_sent_to_a_fresh_process(batches, reference) -> None:
     assert all(map(torch.equal, rows([sent.prepare(2).batch]), reference[2]))
 
 
+def test_every_tensor_is_pinned_for_the_copy_to_a_gpu(batches, monkeypatch) -> None:
+    pinned: list[int] = []
+
+    def pin_memory(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append(tensor.data_ptr())
+        return tensor.clone()
+
+    loaded = batches().prepare(0)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    copied = loaded.pin_memory()
+    assert sorted(pinned) == sorted(tensor.data_ptr() for tensor in rows_of(loaded.batch))
+    assert all(map(torch.equal, rows_of(copied.batch), rows_of(loaded.batch)))
+    assert copied.bad == loaded.bad
+
+
+def rows_of(batch: Batch) -> list[torch.Tensor]:
+    captions = batch.prepared["captions"]
+    return [batch.pixels, batch.image_ids, batch.positions, batch.prepared["drawn"], captions.ids, captions.mask]
+
+
 def test_an_iterator_that_is_left_takes_its_workers_with_it(batches) -> None:
     before = set(multiprocessing.active_children())
     steps = iter(load(batches(), 0, 1000, 2))
@@ -137,7 +158,7 @@ def test_an_iterator_that_is_left_takes_its_workers_with_it(batches) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ending", ["interrupt", "terminate", "error", "end"])
+@pytest.mark.parametrize("ending", ["interrupt", "terminate", "error", "mistake", "end"])
 def test_a_process_that_ends_ends_quietly_and_at_once(ending: str) -> None:
     """Signals go to the whole process group, as a terminal and a scheduler send them."""
     process = subprocess.Popen(
@@ -148,12 +169,12 @@ def test_a_process_that_ends_ends_quietly_and_at_once(ending: str) -> None:
         start_new_session=True,
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "loading\n"
+    assert process.stdout.readline() == ("" if ending == "mistake" else "loading\n")
     number = {"interrupt": signal.SIGINT, "terminate": signal.SIGTERM}.get(ending)
     if number is not None:
         os.killpg(process.pid, number)
     out, err = process.communicate(timeout=60)
-    assert out == ("" if ending == "error" else "ended by its own will\n")
-    assert err.count("Traceback") == (ending == "error")
+    assert out == ("" if ending in FAILURES else "ended by its own will\n")
+    assert err.count("Traceback") == (ending in FAILURES)
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)

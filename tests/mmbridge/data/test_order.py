@@ -33,7 +33,7 @@ def mixture(sizes: dict[str, int], weights: dict[str, float], seed: int = 0) -> 
     return Mixture({name: Sized(size) for name, size in sizes.items()}, weights, seed)
 
 
-@given(st.integers(1, 1500), st.integers(0, 2**63), st.integers(0, 10**6))
+@given(st.integers(1, 500), st.integers(0, 2**63), st.integers(0, 10**6))
 @settings(max_examples=40, deadline=None)
 def test_permutation_is_a_bijection(size: int, seed: int, epoch: int) -> None:
     places = [permute(index, size, seed, "epoch", epoch) for index in range(size)]
@@ -50,10 +50,10 @@ def test_permutation_of_a_large_set_is_inside_and_injective(size: int, seed: int
 
 def test_permutations_are_uniform() -> None:
     """Every place of 7 is taken by index 2 equally often over keys, and orders of 7 are as many as they must be."""
-    seen = Counter(permute(2, 7, key) for key in range(7000))
-    assert all(abs(seen[place] - 1000) < 5 * 1000**0.5 for place in range(7))
-    orders = {tuple(permute(index, 7, key) for index in range(7)) for key in range(3000)}
-    assert len(orders) > 0.9 * 5040 * (1 - (1 - 1 / 5040) ** 3000)
+    seen = Counter(permute(2, 7, key) for key in range(3500))
+    assert all(abs(seen[place] - 500) < 5 * 500**0.5 for place in range(7))
+    orders = {tuple(permute(index, 7, key) for index in range(7)) for key in range(1500)}
+    assert len(orders) > 0.9 * 5040 * (1 - (1 - 1 / 5040) ** 1500)
 
 
 def test_neighbours_are_torn_apart() -> None:
@@ -76,7 +76,7 @@ def test_equal_weights_share_the_rest() -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(0, 2**62))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_every_window_has_the_exact_mixture(window: int, seed: int) -> None:
     order = mixture({"a": 11, "b": 10**8}, {"a": 0.8, "b": 0.2}, seed)
     names = [order.place(position).name for position in range(window * WINDOW, (window + 1) * WINDOW)]

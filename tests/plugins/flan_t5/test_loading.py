@@ -2,14 +2,12 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
 from mmbridge_flan_t5 import FlanT5Options, build_flan_t5
 from mmbridge_flan_t5.geometries import GEOMETRIES
-from mmbridge_registry import ENCODER_DECODER, GENERATES, LANGUAGE_MODEL, Catalog, Generation, UserError
+from mmbridge_registry import Generation, UserError
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from transformers.activations import ACT2FN
@@ -154,18 +152,3 @@ def test_architecture_comes_from_the_name():
 def test_random_without_architecture_is_refused():
     with pytest.raises(ValidationError, match="name an architecture"):
         FlanT5Options(weights="random")
-
-
-def test_it_is_offered_without_torch():
-    code = "import sys, mmbridge_flan_t5; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_the_offer():
-    import mmbridge_flan_t5
-
-    catalog = Catalog()
-    mmbridge_flan_t5.offer_parts(catalog)
-    offer = catalog.find(LANGUAGE_MODEL, "flan_t5")
-    assert offer.provides == {ENCODER_DECODER, GENERATES}
-    assert all(field.description for field in offer.options.model_fields.values())

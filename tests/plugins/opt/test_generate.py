@@ -74,14 +74,18 @@ def test_min_and_max_count_new_tokens_only(opt, soft_prompt, written):
     assert all(len(row) == 7 and NEWLINE not in row for row in written[4:])
 
 
-def test_newline_ends_the_text(opt, soft_prompt, written):
-    wish = 1e4 * torch.nn.functional.one_hot(torch.tensor(NEWLINE), 394)
-    hook = opt.lm.lm_head.register_forward_hook(lambda _, __, logits: logits + wish)
-    try:
-        assert opt.generate(soft_prompt, PROMPTS, GREEDY) == ["", "", "", ""]
-    finally:
-        hook.remove()
-    assert written == [[NEWLINE]] * 4
+def test_newline_ends_the_text(opt, soft_prompt):
+    asked = []
+
+    def wish_newline(head, given, logits):
+        asked.append(len(logits))
+        return logits + 1e4 * torch.nn.functional.one_hot(torch.tensor(NEWLINE), 394)
+
+    hook = opt.lm.lm_head.register_forward_hook(wish_newline)
+    texts = opt.generate(soft_prompt, PROMPTS, GREEDY)
+    hook.remove()
+    assert texts == ["", "", "", ""]
+    assert asked == [4]
 
 
 def test_sampling_follows_torchs_generator_and_the_nucleus(opt, soft_prompt):

@@ -2,15 +2,13 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
 from mmbridge_opt import OptOptions, build_opt
 from mmbridge_opt.geometries import GEOMETRIES
-from mmbridge_registry import DECODER, GENERATES, LANGUAGE_MODEL, Catalog, UserError
+from mmbridge_registry import Generation, UserError
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
@@ -94,8 +92,6 @@ def test_what_is_made_trainable_trains(folder):
 
 
 def test_settings_of_the_folder_do_not_leak(copy, opt, soft_prompt):
-    from mmbridge_registry import Generation
-
     (copy / "generation_config.json").write_text(
         json.dumps({"num_beams": 4, "repetition_penalty": 9.0, "max_length": 5})
     )
@@ -152,18 +148,3 @@ def test_architecture_comes_from_the_name():
 def test_random_without_architecture_is_refused():
     with pytest.raises(ValidationError, match="name an architecture"):
         OptOptions(weights="random")
-
-
-def test_it_is_offered_without_torch():
-    code = "import sys, mmbridge_opt; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_the_offer():
-    import mmbridge_opt
-
-    catalog = Catalog()
-    mmbridge_opt.offer_parts(catalog)
-    offer = catalog.find(LANGUAGE_MODEL, "opt")
-    assert offer.provides == {DECODER, GENERATES}
-    assert all(field.description for field in offer.options.model_fields.values())

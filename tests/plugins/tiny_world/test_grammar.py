@@ -1,7 +1,7 @@
 """The language: every wording is read back exactly, and what is wrong is counted as wrong."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmbridge_tiny_world.grammar import (
     CAPTION_PROMPT,
@@ -10,11 +10,15 @@ from mmbridge_tiny_world.grammar import (
     captions,
     describe,
     parse,
+    shorthand,
     truth,
 )
 from mmbridge_tiny_world.world import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene, Thing, mutations
 
 THINGS = st.builds(Thing, st.sampled_from(SIZES), st.sampled_from(COLOURS), st.sampled_from(SHAPES))
+# No deadline: a busy machine is not a wrong parser.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 SCENES = st.builds(Scene, st.lists(THINGS, min_size=1, max_size=2).map(tuple), st.sampled_from(BACKGROUNDS))
 
 
@@ -28,8 +32,18 @@ def test_every_wording_is_read_back(scene):
 
 @given(SCENES)
 def test_descriptions_have_eight_words_and_tell_scenes_apart(scene):
-    assert len(describe(scene).split()) == 8
-    assert describe(scene) not in {describe(other) for other in mutations(scene)}
+    for say in (describe, shorthand):
+        assert len(say(scene).split()) == 8
+        assert say(scene) not in {say(other) for other in mutations(scene)}
+
+
+@given(SCENES)
+def test_words_of_the_shorthand_tell_their_own_slot(scene):
+    """The words of a thing mean the same in any order, so a tower without absolute positions can read them."""
+    words = shorthand(scene).split()
+    assert all(word.startswith("first") for word in words[:3])
+    assert all(word.startswith("second") for word in words[3:6])
+    assert not any(word.startswith(("first", "second")) for word in words[6:])
 
 
 @given(SCENES)

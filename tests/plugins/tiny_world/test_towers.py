@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmbridge_tiny_world import TOWERS, WEIGHTS
 from mmbridge_tiny_world.drawing import owners
-from mmbridge_tiny_world.grammar import captions, describe
+from mmbridge_tiny_world.grammar import captions, shorthand
 from mmbridge_tiny_world.towers.bert import measure as measure_bert
 from mmbridge_tiny_world.towers.language import all_words, ceiling
 from mmbridge_tiny_world.towers.opt import load as load_opt
@@ -48,7 +48,10 @@ def test_the_ceiling_on_the_card_is_reproduced(tower, towers):
 @pytest.mark.parametrize("tower", ["opt", "t5"])
 def test_a_batch_says_what_its_rows_say_alone(tower, towers):
     scenes = held_out_scenes("test", 0, 3)
-    given, asked = [describe(scene) for scene in scenes], ["", "there is", "Question: how many shapes are there? Answer:"]
+    given, asked = (
+        [shorthand(scene) for scene in scenes],
+        ["", "there is", "Question: how many shapes are there? Answer:"],
+    )
     together = towers[tower].generate(given, asked)
     assert together == [towers[tower].generate([g], [a])[0] for g, a in zip(given, asked, strict=True)]
 

@@ -1,0 +1,90 @@
+"""The kit for annotation files: tables are written once per content, whole or not at all."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mmbridge_registry import UserError
+from mmbridge_registry.annotated import Annotation, cache_folder, open_table
+
+RACE = """
+import sys
+from pathlib import Path
+from mmbridge_registry.annotated import Annotation, open_table
+
+def read(source):
+    print("read", flush=True)
+    for line in source.read_text().split():
+        yield Annotation(line, (line,))
+
+print(len(open_table(Path(sys.argv[1]), "v1", read)))
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.setenv("MMBRIDGE_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "annotations.txt"
+    path.write_text("a b c")
+    return path
+
+
+@pytest.fixture
+def reader():
+    class Reader:
+        calls = 0
+
+        def __call__(self, source: Path) -> Iterator[Annotation]:
+            self.calls += 1
+            return (Annotation(word, (word,)) for word in source.read_text().split())
+
+    return Reader()
+
+
+def test_a_table_is_written_once_per_content_and_layout(source: Path, reader) -> None:
+    assert open_table(source, "v1", reader)["image"][:] == ["a", "b", "c"]
+    moved = source.rename(source.with_name("moved.txt"))
+    open_table(moved, "v1", reader)
+    assert reader.calls == 1
+    open_table(moved, "v2", reader)
+    assert reader.calls == 2
+    moved.write_text("a b c d")
+    assert len(open_table(moved, "v1", reader)) == 4
+    assert reader.calls == 3
+
+
+def test_a_reader_that_fails_leaves_no_table_behind(source: Path, reader) -> None:
+    def fails(source: Path) -> Iterator[Annotation]:
+        yield Annotation("a")
+        raise UserError("the second row is bad", where=source)
+
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"^.*annotations\.txt: the second row is bad$"):
+            open_table(source, "v1", fails)
+    assert len(open_table(source, "v1", reader)) == 3
+
+
+def test_the_cache_lies_where_the_environment_says(tmp_path: Path, source: Path, reader, monkeypatch) -> None:
+    open_table(source, "v1", reader)
+    assert list((tmp_path / "cache").rglob("*.arrow"))
+    monkeypatch.delenv("MMBRIDGE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "mmbridge"
+
+
+def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, source: Path, reader, monkeypatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MMBRIDGE_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"cache cannot be written.*Set MMBRIDGE_CACHE"):
+        open_table(source, "v1", reader)
+
+
+def test_two_processes_write_one_table(source: Path) -> None:
+    command = [sys.executable, "-c", RACE, str(source)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) for _ in range(2)]
+    said = [process.communicate(timeout=300)[0].split() for process in both]
+    assert [words[-1] for words in said] == ["3", "3"]
+    assert sum(words.count("read") for words in said) == 1

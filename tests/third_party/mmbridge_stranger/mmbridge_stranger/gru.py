@@ -1,0 +1,88 @@
+"""A recurrent language model behind a soft prompt."""
+
+from collections.abc import Sequence
+
+import torch
+from mmbridge_registry import Generation, LanguageModel, LanguageTokens, TokenLoss, UserError
+from mmbridge_registry.language_model import IGNORED
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmbridge_stranger import GruOptions
+from mmbridge_stranger.characters import END, GAP, SIZE, CharacterTokenizer, decode, encode
+
+
+class GruLanguageModel(LanguageModel):
+    """Reads [soft prompt][prompt][gap] and writes characters until the end."""
+
+    kind = "decoder"
+    safe_dtypes = frozenset({torch.float32})
+
+    def __init__(self, options: GruOptions) -> None:
+        super().__init__()
+        self.width = options.width
+        self.tokenizer = CharacterTokenizer()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)
+            self.embedding = nn.Embedding(SIZE, options.width)
+            self.gru = nn.GRU(options.width, options.width, batch_first=True)
+            self.head = nn.Linear(options.width, SIZE)
+        self.eval()
+
+    @property
+    def token_scale(self) -> float:
+        """Root mean square of the token embeddings."""
+        table = self.embedding.weight
+        return 1.0 if table.is_meta else float(table.detach().square().mean().sqrt())
+
+    def train(self, mode: bool = True) -> "GruLanguageModel":
+        """Stay in eval mode while frozen."""
+        return super().train(mode and self.embedding.weight.requires_grad)
+
+    def loss(self, soft_prompt: Tensor, tokens: LanguageTokens) -> TokenLoss:
+        """Sum the cross-entropy of the targets; padding stands on the right, where no state that counts sees it."""
+        inputs = torch.cat([soft_prompt.to(self.embedding.weight.dtype), self.embedding(tokens.inputs.ids)], 1)
+        states = self.gru(inputs)[0][:, soft_prompt.shape[1] - 1 : -1]
+        scored = tokens.labels != IGNORED
+        logits = self.head(states[scored]).float()
+        return TokenLoss(F.cross_entropy(logits, tokens.labels[scored], reduction="sum"), scored.sum())
+
+    @torch.no_grad()
+    def generate(self, soft_prompt: Tensor, prompts: Sequence[str], generation: Generation) -> list[str]:
+        """Write row by row, with a beam.
+
+        Raises:
+            UserError: asked to sample.
+        """
+        if generation.sample:
+            raise UserError("stranger_gru does not sample.", do="Set sample: false.")
+        return [self._write(row, prompt, generation) for row, prompt in zip(soft_prompt, prompts, strict=True)]
+
+    @torch.no_grad()
+    def score(self, soft_prompt: Tensor, prompts: Sequence[str], candidates: Sequence[Sequence[str]]) -> list[Tensor]:
+        """Log-likelihood of every candidate: minus its loss."""
+        return [
+            torch.stack([-self.loss(row[None], self.tokenizer([prompt], [text])).total for text in texts])
+            for row, prompt, texts in zip(soft_prompt, prompts, candidates, strict=True)
+        ]
+
+    def _write(self, soft_prompt: Tensor, prompt: str, generation: Generation) -> str:
+        read = self.embedding(torch.tensor([*encode(prompt), GAP], device=soft_prompt.device))
+        states = self.gru(torch.cat([soft_prompt, read]))[1]
+        beam: list[tuple[float, list[int], Tensor]] = [(0.0, [], states)]
+        for step in range(generation.max_new_tokens):
+            grown = []
+            for total, ids, state in beam:
+                if ids[-1:] == [END]:
+                    grown.append((total, ids, state))
+                    continue
+                odds = self.head(state[0]).log_softmax(-1)
+                if step < generation.min_new_tokens:
+                    odds[END] = -torch.inf
+                best = odds.topk(generation.beams)
+                for gain, token in zip(best.values.tolist(), best.indices, strict=True):
+                    after = self.gru(self.embedding(token)[None], state)[1]
+                    grown.append((total + gain, [*ids, int(token)], after))
+            beam = sorted(grown, key=lambda one: one[0] / len(one[1]) ** generation.length_penalty, reverse=True)
+            beam = beam[: generation.beams]
+        return decode(beam[0][1])
