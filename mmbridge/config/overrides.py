@@ -59,6 +59,8 @@ def _path(key: str, text: str) -> KeyPath:
     path = tuple(key.strip().split("."))
     if "[" in key:
         raise _list_refused(text)
+    if path[0] == "base":
+        raise UserError("a config's base cannot be overridden.", where=f"{COMMAND_LINE}: base", do="Copy the config.")
     if not all(path):
         raise UserError(f"'{text}' has an empty key.", where=COMMAND_LINE, do="Write path.to.key=value.")
     return path

@@ -95,6 +95,7 @@ def test_a_run_that_is_renamed_keeps_its_settings(config: Path) -> None:
         ("run.seed=!!python/name:os.system", "tags are refused"),
         ("run.seed=010", "another number"),
         ("run.seed={a: 1, a: 2}", "stands twice"),
+        ("base=other.yaml", "base cannot be overridden"),
         ("run.sed=3", "did you mean 'seed'?"),
         ("run.seed.x=3", "'run.seed' is 3; it has no keys."),
         ("stages.generation.train=bridge", "valid array"),

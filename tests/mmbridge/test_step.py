@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmbridge_registry import Bridge
 from torch import nn
@@ -177,6 +177,7 @@ def test_soft_prompt_is_what_the_model_gives_at_inference(bridge):
     assert step.soft_prompt is step.soft_prompt
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 2**40), st.integers(0, 10**6), st.sampled_from(["a", "b"]), st.sampled_from([1, 2, 4, 8]))
 def test_draws_do_not_know_how_rows_are_divided(seed, number, stream, parts):
     batch = toy_batch(8)
@@ -202,6 +203,7 @@ def test_draws_change_with_every_part_of_their_key():
     assert len(set(torch.cat(draws).tolist())) == 64
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=4))
 def test_micro_batches_of_equal_weight_add_up(sizes):
     totals = [torch.tensor(float(size) * 2) for size in sizes]

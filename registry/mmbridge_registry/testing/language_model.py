@@ -71,7 +71,7 @@ def _check_loss(
 ) -> None:
     loss = model.loss(soft_prompt, tokens)
     expect(loss.total.dim() == 0 and loss.total.dtype == torch.float32, "loss is a float32 scalar, the sum over tokens")
-    expect(bool(loss.total.isfinite()) and float(loss.total) > 0, "loss is finite and positive")
+    expect(bool(loss.total.isfinite()) and bool(loss.total > 0), "loss is finite and positive")
     scored = int((tokens.labels != IGNORED).sum())
     expect(int(loss.count) == scored, f"loss counts the labels that are not -100: {scored}, not {int(loss.count)}")
     rows = [

@@ -23,8 +23,8 @@ def check_text_bridge(
         AssertionError: names the promise that is broken.
     """
     expect(isinstance(bridge, TextBridge), "a text bridge derives from TextBridge")
-    check_bridge(bridge, encoder_width, num_tokens)
     tokens = _check_tokenizer(bridge, texts)
+    check_bridge(bridge, encoder_width, num_tokens)
     features = torch.randn(3, num_tokens, encoder_width, generator=torch.Generator().manual_seed(0))
     with state(bridge, grad=False, training=False):
         image = bridge.encode_image(features)

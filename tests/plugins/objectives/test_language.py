@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmbridge_objectives import CaptionOptions, PrefixOptions
 from mmbridge_objectives.lm import LanguageModelling
@@ -22,6 +22,7 @@ def sample(text="a red cube", question=None, answer=None, seed=0):
     return Sample(torch.zeros(3, 1, 1), text, question, answer, image_id=0, position=0, seed=seed)
 
 
+@settings(deadline=None, max_examples=50)
 @given(WORDS, st.integers())
 def test_split_lies_between_the_first_word_and_the_middle_and_loses_nothing(words, seed):
     prefix, suffix = split(" ".join(words), Random(seed))
@@ -29,6 +30,7 @@ def test_split_lies_between_the_first_word_and_the_middle_and_loses_nothing(word
     assert f"{prefix} {suffix}" == " ".join(words)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text(), st.integers())
 def test_any_text_is_restored(text, seed):
     prefix, suffix = split(text, Random(seed))

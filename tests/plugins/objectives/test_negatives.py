@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmbridge_objectives import MatchOptions
 from mmbridge_objectives.itm import ImageTextMatching
@@ -16,6 +16,7 @@ NUMBERS = st.one_of(st.sampled_from([0.0, 0.5, ALMOST_ONE]), st.floats(0, ALMOST
 
 
 @pytest.mark.parametrize("kind", ["hard", "uniform"])
+@settings(deadline=None, max_examples=40)
 @given(ids=st.lists(st.integers(0, 4), min_size=2, max_size=8), seed=st.integers(0, 99))
 def test_a_negative_never_shows_the_same_image(kind, ids, seed):
     step = toy_step(toy_batch(len(ids), ids), seed=seed)
@@ -25,6 +26,7 @@ def test_a_negative_never_shows_the_same_image(kind, ids, seed):
             assert ids[column] != ids[row] or (set(ids) == {ids[row]} and column == row)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_column_without_weight_is_never_drawn(data):
     columns = data.draw(st.integers(1, 6))
@@ -35,6 +37,7 @@ def test_a_column_without_weight_is_never_drawn(data):
     assert (drawn == -1) if not weights.any() else weights[0, drawn] > 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(any))
 def test_columns_are_drawn_as_often_as_they_weigh(counts):
     rows = sum(counts)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmbridge_qformer.beam_search import Finished
 from mmbridge_qformer.captioning import write
 from mmbridge_qformer.draft import Draft, adjust, draw
 from mmbridge_registry import Generation, Tokens, UserError
@@ -90,6 +91,23 @@ def test_beams_as_wide_as_the_vocabulary_find_the_likeliest_text_of_all(bridge, 
             likelihood = scores[0, 0, :, None] + scores[:, 1, :]
             likelihood[end], likelihood[:, end] = -torch.inf, -torch.inf
             assert found[row].tolist() == list(divmod(int(likelihood.argmax()), vocabulary))
+
+
+def test_an_end_counts_only_among_the_best_steps_and_not_as_length():
+    ids = torch.tensor([[199, 5, 6], [199, 5, 7]])
+    one = Finished(beams=2, end=SEP, penalty=1.0)
+    late = [(-1.0, 0, 8), (-2.0, 1, 9), (-3.0, 0, SEP), (-4.0, 1, 10)]
+    assert one.choose(late, ids) == late[:2]
+    assert one.texts == []
+    early = [(-1.5, 0, 8), (-3.0, 1, SEP), (-4.0, 1, 10), (-5.0, 0, 11)]
+    assert one.choose(early, ids) == [early[0], early[2]]
+    assert [(score, text.tolist()) for score, text in one.texts] == [(-1.0, [5, 7, SEP])]
+    assert not one.done
+    one.choose([(-1.2, 0, SEP), (-9.0, 0, 8), (-9.5, 1, 8), (-9.6, 1, 9)], ids)
+    assert [score for score, _ in one.texts] == pytest.approx([-0.4, -1.0])
+    assert not one.done  # the best sum, -1.2 over a length of 4, could still beat the worst kept
+    one.choose([(-8.0, 0, 8), (-9.0, 0, 9), (-9.5, 1, 8), (-9.6, 1, 9)], ids)
+    assert one.done
 
 
 def test_scores_are_adjusted_as_transformers_does():

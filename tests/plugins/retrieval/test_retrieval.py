@@ -78,7 +78,7 @@ def scenes(draw):
     return owner, *shaped, draw(st.integers(1, 30)), draw(st.sampled_from(["sum", "itm"]))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(scenes())
 def test_metrics_are_those_of_the_reference(scene):
     owner, cosines, logits, k, fusion = scene
@@ -122,8 +122,8 @@ def test_chance_is_the_mean_over_all_orders(counts, k):
     )
     columns = truth.shape[1]
     draw = torch.Generator().manual_seed(0)
-    values = [recall(torch.rand(truth.shape, generator=draw), truth, k) for _ in range(800)]
-    assert np.mean(values) == pytest.approx(chance(truth, k), abs=0.06)
+    many = truth.repeat(2000, 1)
+    assert recall(torch.rand(many.shape, generator=draw), many, k) == pytest.approx(chance(truth, k), abs=0.05)
     assert chance(truth, columns) == 1
     assert chance(torch.eye(256, dtype=torch.bool), 1) == pytest.approx(1 / 256)
 
