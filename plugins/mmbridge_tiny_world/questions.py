@@ -28,7 +28,7 @@ def ask_colour(scene: Scene, rng: np.random.Generator) -> Question | None:
     single = [thing for thing in scene.things if shapes.count(thing.shape) == 1]
     if not single:
         return None
-    thing = single[rng.integers(len(single))]
+    thing = single[int(rng.integers(len(single)))]
     return Question(f"what colour is the {thing.shape}?", thing.colour, "colour")
 
 
@@ -36,7 +36,7 @@ def ask_shape(scene: Scene, rng: np.random.Generator) -> Question | None:
     """Ask which shape is on one side of two things."""
     if len(scene.things) < 2:
         return None
-    side = rng.integers(2)
+    side = int(rng.integers(2))
     return Question(f"which shape is on the {SIDES[side]}?", scene.things[side].shape, "shape")
 
 
@@ -44,7 +44,7 @@ def ask_size(scene: Scene, rng: np.random.Generator) -> Question | None:
     """Ask for the size of what is on one side of two things."""
     if len(scene.things) < 2:
         return None
-    side = rng.integers(2)
+    side = int(rng.integers(2))
     return Question(f"what size is the shape on the {SIDES[side]}?", scene.things[side].size, "size")
 
 
@@ -64,7 +64,7 @@ def ask_existence(scene: Scene, rng: np.random.Generator) -> Question | None:
     values = SHAPES if by_shape else COLOURS
     present = {thing.shape if by_shape else thing.colour for thing in scene.things}
     fitting = [value for value in values if (value in present) == wanted]
-    value = fitting[rng.integers(len(fitting))]
+    value = fitting[int(rng.integers(len(fitting)))]
     text = f"is there a {value}?" if by_shape else f"is there anything {value}?"
     return Question(text, "yes" if wanted else "no", "existence")
 
@@ -75,6 +75,6 @@ ASKERS: tuple[Asker, ...] = (ask_colour, ask_shape, ask_size, ask_background, as
 def draw_question(scene: Scene, rng: np.random.Generator, askers: Sequence[Asker] = ASKERS) -> Question:
     """Draw a kind of question that this scene admits, and ask it."""
     while True:
-        asked = askers[rng.integers(len(askers))](scene, rng)
+        asked = askers[int(rng.integers(len(askers)))](scene, rng)
         if asked is not None:
             return asked

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
-from ..grammar import WORDINGS, caption
+from ..grammar import WORDINGS, caption, describe
 from ..world import Split, held_out_scenes, scene_by_lot
 from .language import SEED, all_words
 from .saving import save_half
@@ -33,7 +33,7 @@ CONFIG = {
 def make_tokenizer(folder: Path) -> BertTokenizer:
     """A lower-case WordPiece vocabulary that holds every word of the world whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    words = {word for line in all_words() for word in re.findall(r"\w+|[^\w\s]", line.lower())}
+    words = {word for line in all_words(describe) for word in re.findall(r"\w+|[^\w\s]", line.lower())}
     (folder / "vocab.txt").write_text("\n".join([*SPECIAL, *sorted(words)]) + "\n")
     return BertTokenizer.from_pretrained(folder, do_lower_case=True)
 

@@ -43,14 +43,14 @@ def text_sample(index: int, split_caption: bool) -> Sample:
     return Sample(shorthand(scene), " ".join(words[:cut]), " ".join(words[cut:]))
 
 
-def all_words() -> list[str]:
+def all_words(say: Callable[[Scene], str] = shorthand) -> list[str]:
     """Texts that hold every word of the world in every place that it can take: what tokenizers are made from."""
     rng = np.random.default_rng(SEED)
     lines: list[str] = []
     for _ in range(2000):
         scene = scene_by_lot(rng, "train")
         asked = draw_question(scene, rng)
-        lines += [shorthand(scene), *captions(scene), f"{question_prompt(asked.text)} {asked.answer}\n"]
+        lines += [say(scene), *captions(scene), f"{question_prompt(asked.text)} {asked.answer}\n"]
     return lines
 
 

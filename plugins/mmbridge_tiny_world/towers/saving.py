@@ -13,6 +13,7 @@ def save_half(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder
     tokenizer.save_pretrained(folder)
     weights = folder / "model.safetensors"
     save_file({key: value.half() for key, value in load_file(weights).items()}, weights, {"format": "pt"})
+    weights.chmod(0o644)  # safetensors writes for the owner alone
     # transformers would load in the dtype that the configuration names, and T5 overflows in float16.
     config = json.loads((folder / "config.json").read_text())
     config["dtype"] = "float32"

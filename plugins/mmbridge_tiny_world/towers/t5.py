@@ -114,7 +114,7 @@ def fresh(tokenizer: T5Tokenizer) -> T5ForConditionalGeneration:
     """A T5 with embeddings of the width that soft prompts have, and quiet first logits."""
     model = T5ForConditionalGeneration(T5Config(vocab_size=len(tokenizer), **CONFIG))
     torch.nn.init.normal_(model.shared.weight, std=EMBEDDING_STD)
-    compose(model.shared.weight, lambda word: tokenizer.convert_tokens_to_ids(f"▁{word}"))
+    compose(model.shared.weight, lambda word: tokenizer(word)["input_ids"][0])
     torch.nn.init.normal_(model.lm_head.weight, std=CONFIG["d_model"] ** -0.5)
     return model
 

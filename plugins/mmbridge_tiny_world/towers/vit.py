@@ -172,6 +172,7 @@ def save(model: CLIP, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.half().contiguous() for key, value in model.state_dict().items() if key.startswith("visual.")}
     save_file(tensors, folder / "open_clip_model.safetensors", {"format": "pt"})
+    (folder / "open_clip_model.safetensors").chmod(0o644)
     config = {"model_cfg": CONFIG, "preprocess_cfg": PREPROCESS}
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
