@@ -88,7 +88,7 @@ def evaluate_run(run: Path, found: Discovered, stage: str | None = None) -> Resu
     begun = [name for name in recipe.stages if any(directory.checkpoints(name).glob("step-*"))]
     results: Results = {}
     for name in [stage] if stage else begun:
-        trained = loading.newest_of(directory, recipe, name)
+        trained = loading.newest_of(directory, recipe.stages, name)
         if chosen := at_end(recipe, name):
             model = loading.restored(recipe, found, trained)
             results |= evaluate_stage(model, recipe, name, directory, trained.step, chosen)

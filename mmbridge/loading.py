@@ -1,5 +1,6 @@
 """Load: from a run directory to a model that answers."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from mmbridge_registry.discovery import Discovered, discover
 from mmbridge import checkpoint
 from mmbridge.assemble import assemble
 from mmbridge.checkpoint import Checkpoint
-from mmbridge.config import load_recipe
+from mmbridge.config import load_recipe, read_yaml
 from mmbridge.handoff import hand_over
 from mmbridge.inference import Model
 from mmbridge.model import BridgedModel
@@ -25,7 +26,7 @@ def load(run: str | Path, stage: str | None = None, device: str = "auto") -> Mod
     """
     found = discover()
     directory, recipe = opened(Path(run), found)
-    return Model(restored(recipe, found, newest_of(directory, recipe, stage), device))
+    return Model(restored(recipe, found, newest_of(directory, recipe.stages, stage), device))
 
 
 def opened(run: Path, found: Discovered) -> tuple[RunDirectory, Recipe]:
@@ -47,20 +48,35 @@ def restored(recipe: Recipe, found: Discovered, trained: Checkpoint, device: str
     return model.to(_device(device)).eval()
 
 
-def newest_of(directory: RunDirectory, recipe: Recipe, stage: str | None = None) -> Checkpoint:
-    """Find the newest checkpoint of a stage, or of the last stage that has one.
+def newest_of(directory: RunDirectory, stages: Iterable[str], stage: str | None = None) -> Checkpoint:
+    """Find the newest checkpoint of a stage, or of the last of a run's `stages` that has one.
 
     Raises:
         UserError: the run has no such stage, or no complete checkpoint.
     """
-    if stage is not None and stage not in recipe.stages:
-        raise UserError(f"it has no stage '{stage}'; its stages: {', '.join(recipe.stages)}.", where=directory.path)
-    for name in [stage] if stage else reversed(recipe.stages):
+    stages = list(stages)
+    if stage is not None and stage not in stages:
+        raise UserError(f"it has no stage '{stage}'; its stages: {', '.join(stages)}.", where=directory.path)
+    for name in [stage] if stage else reversed(stages):
         trained, _ = checkpoint.newest(directory.checkpoints(name))
         if trained is not None:
             return trained
     of_stage = f" of stage '{stage}'" if stage else ""
     raise UserError(f"there is no complete checkpoint{of_stage} yet.", where=directory.path, do="Run it first.")
+
+
+def start_of(path: Path, where: str) -> Checkpoint:
+    """Open what a stage's `start` names: a checkpoint, or a run, of which its last stage's newest one counts.
+
+    Raises:
+        UserError: it is neither, or the checkpoint is not complete.
+    """
+    if (path / checkpoint.MANIFEST).exists():
+        return checkpoint.read(path)
+    directory = RunDirectory(path)
+    if not directory.resolved.exists():
+        raise UserError(f"{path} is neither a run nor a checkpoint.", where=where)
+    return newest_of(directory, read_yaml(directory.resolved)["stages"])
 
 
 def _device(device: str) -> torch.device:

@@ -4,6 +4,7 @@ Three functions in reading order: a run is stages, a stage is steps, a step is a
 """
 
 from contextlib import nullcontext
+from pathlib import Path
 
 from mmbridge_registry import Batch
 from mmbridge_registry.discovery import Discovered
@@ -17,6 +18,7 @@ from mmbridge.data.quarantine import Quarantine
 from mmbridge.engine import engine
 from mmbridge.evaluate import due, evaluate_stage, print_table
 from mmbridge.feed import check_division, feed, open_mixture
+from mmbridge.loading import start_of
 from mmbridge.model import StageLoss
 from mmbridge.optim import learning_rate, set_learning_rate
 from mmbridge.recipe import Recipe, Stage
@@ -37,6 +39,8 @@ def run(recipe: Recipe, discovered: Discovered, console: Console) -> RunDirector
         directory.check(recipe)
         for name, stage in recipe.stages.items():
             check_division(name, stage, here.collectives.world_size)
+            if stage.start is not None:
+                start_of(Path(stage.start), where=f"stages.{name}.start")
         locate_all(recipe, discovered.catalog)
         model = assemble(recipe, discovered.catalog).to(here.device)
         mixtures = {name: open_mixture(recipe, stage, discovered.catalog) for name, stage in recipe.stages.items()}

@@ -10,6 +10,7 @@ from torch import nn
 from mmbridge import checkpoint
 from mmbridge.assemble import prepare_stage
 from mmbridge.handoff import hand_over
+from mmbridge.loading import start_of
 from mmbridge.model import StageModel
 from mmbridge.optim import adamw
 from mmbridge.recipe import Stage
@@ -73,17 +74,3 @@ def _take_over(running: Running, name: str, stage: Stage, before: str | None) ->
     if source is None:
         raise UserError(f"stage {before} left no checkpoint to start from.", where=running.directory.path)
     running.say(f"{name}: {hand_over(source.weights(), running.model, str(source.path))}")
-
-
-def start_of(path: Path, where: str) -> checkpoint.Checkpoint:
-    """Open a checkpoint, or the newest one of a run's last stage that has any."""
-    if (path / checkpoint.MANIFEST).exists():
-        return checkpoint.read(path)
-    stages = [folder for folder in (path / "checkpoints").glob("*") if any(folder.glob("step-*"))]
-    if not stages:
-        raise UserError(f"{path} is neither a checkpoint nor a run with one.", where=where)
-    newest_stage = max(stages, key=lambda folder: folder.stat().st_mtime)
-    found, reasons = checkpoint.newest(newest_stage)
-    if found is None:
-        raise UserError(f"no checkpoint of {path} is complete ({'; '.join(reasons)})", where=where)
-    return found

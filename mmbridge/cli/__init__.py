@@ -14,6 +14,9 @@ from typer.main import get_command
 GROUPS = ("running", "asking", "results", "configs", "planning", "weights", "plugins")
 """Modules in here whose `app` is part of the command line, in the order of `--help`."""
 
+QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+"""Libraries' own bars and warnings would tear the one line of progress; what users set themselves stays."""
+
 INTERRUPTED = 130
 # typer carries its own copy of click since 0.20; this is ClickException in either.
 CliError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -36,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line and exit: 0 is done, 1 a failure, 2 a mistake that the user can mend, 130 Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     words = [word for word in given if word != "--debug"]
+    if words[:1] != ["fetch"]:
+        for name, value in QUIET.items():
+            os.environ.setdefault(name, value)
     sys.exit(_run(words or ["--help"], debug=len(words) < len(given)))
 
 

@@ -23,7 +23,6 @@ def draw(weights: Tensor, numbers: Tensor, otherwise: Tensor) -> Tensor:
     """
     sums = weights.cumsum(-1)
     total = sums[:, -1]
-    # Rounding may lift number * total to total itself, which lies behind the last column.
-    level = torch.minimum(numbers * total, total.nextafter(torch.zeros_like(total)))
-    drawn = torch.searchsorted(sums, level[:, None], right=True)[:, 0]
+    # The largest float64 below 1 times total still rounds to less than total: the search ends inside the row.
+    drawn = torch.searchsorted(sums, (numbers * total)[:, None], right=True)[:, 0]
     return torch.where(total > 0, drawn, otherwise)

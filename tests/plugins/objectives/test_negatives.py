@@ -38,6 +38,13 @@ def test_a_column_without_weight_is_never_drawn(data):
 
 
 @settings(deadline=None)
+@given(st.floats(1e-200, 1e9))
+def test_the_largest_number_draws_the_last_column_that_weighs(total):
+    weights = torch.tensor([[total, 0.0]], dtype=torch.float64)
+    assert int(draw(weights, torch.tensor([ALMOST_ONE], dtype=torch.float64), torch.tensor([-1]))) == 0
+
+
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(any))
 def test_columns_are_drawn_as_often_as_they_weigh(counts):
     rows = sum(counts)
