@@ -1,7 +1,7 @@
 """YAML that means harm, or that YAML itself misreads."""
 
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given, settings
@@ -78,11 +78,11 @@ def test_plain_aliases_are_fine(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [BOMB, "a: &a [*a]", "[" * 5000, "{a: " * 3000, "a: " + "9" * 5000])
 def test_bombs_end_soon(tmp_path: Path, text: str) -> None:
-    before = perf_counter()
+    before = process_time()
     message = refused(tmp_path, text)
     assert message.startswith("c.yaml")
     assert len(message) < 8000
-    assert perf_counter() - before < 5
+    assert process_time() - before < 5
 
 
 @pytest.mark.parametrize("name", ["os.system", "mmbridge.runner:run", "mmbridge_qformer.build", "__import__"])

@@ -12,12 +12,11 @@ from sentencepiece import SentencePieceTrainer
 from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 
-from .language import SEED, Sample, all_words, ceiling, compose, noisy, text_sample
+from .language import SEED, Sample, all_words, ceiling, noisy, text_sample
 from .saving import save_half
 from .training import fit
 
 NOISE = 0.4
-EMBEDDING_STD = 0.5  # T5's own 1.0 would ask a soft prompt to be twice as long as a fresh projection makes it
 CONFIG = {
     "d_model": 128,
     "d_kv": 32,
@@ -26,7 +25,7 @@ CONFIG = {
     "num_layers": 3,
     "num_decoder_layers": 3,
     "feed_forward_proj": "gated-gelu",
-    "tie_word_embeddings": False,
+    "tie_word_embeddings": False,  # v1.1: logits are not scaled; transformers ties the head to the embeddings anyway
     "dropout_rate": 0.0,
     "decoder_start_token_id": 0,
     "pad_token_id": 0,
@@ -111,11 +110,9 @@ def load(folder: Path) -> EncoderDecoder:
 
 
 def fresh(tokenizer: T5Tokenizer) -> T5ForConditionalGeneration:
-    """A T5 with embeddings of the width that soft prompts have, and quiet first logits."""
+    """A T5 with quiet first logits: its head is its embeddings, and T5's own standard deviation is 1."""
     model = T5ForConditionalGeneration(T5Config(vocab_size=len(tokenizer), **CONFIG))
-    torch.nn.init.normal_(model.shared.weight, std=EMBEDDING_STD)
-    compose(model.shared.weight, lambda word: tokenizer(word)["input_ids"][0])
-    torch.nn.init.normal_(model.lm_head.weight, std=CONFIG["d_model"] ** -0.5)
+    torch.nn.init.normal_(model.shared.weight, std=CONFIG["d_model"] ** -0.5)
     return model
 
 
