@@ -28,7 +28,7 @@ class StageLog:
         self.mark = self.since = time.perf_counter()
         self.waits = 0.0
         self.steps = 0
-        if running.engine.is_first:
+        if running.engine.is_first and training.first < training.stage.steps:
             stages = list(running.recipe.stages)
             later = frozenset(stages[stages.index(training.name) + 1 :])
             cut(running.directory.metrics, training.name, training.first, later)
