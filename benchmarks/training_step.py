@@ -17,6 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from mmbridge_registry import Batch, Draft, Objective, Sample, TextBridge
+from mmbridge_registry.discovery import Discovered, discover
+
 from mmbridge.assemble import assemble, prepare_stage
 from mmbridge.collectives import Collectives
 from mmbridge.config import load_recipe
@@ -24,10 +27,27 @@ from mmbridge.engine import Engine
 from mmbridge.model import BridgedModel, StageModel
 from mmbridge.optim import adamw
 from mmbridge.recipe import Recipe, Stage
-from mmbridge_registry import Batch, Draft, Objective, Sample, TextBridge
-from mmbridge_registry.discovery import Discovered, discover
 
-WORDS = "a red bus parks near two small dogs under the old bridge while rain falls on quiet streets".split()
+WORDS = [
+    "a",
+    "red",
+    "bus",
+    "parks",
+    "near",
+    "two",
+    "small",
+    "dogs",
+    "under",
+    "the",
+    "old",
+    "bridge",
+    "while",
+    "rain",
+    "falls",
+    "on",
+    "quiet",
+    "streets",
+]
 RANDOM = (
     "model.vision_encoder.weights=random",
     "model.bridge.init=null",

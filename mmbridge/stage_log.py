@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -89,8 +90,12 @@ class StageLog:
 
     def _append(self, line: Mapping[str, object]) -> None:
         if self.running.engine.is_first:
+            # JSON has no word for NaN and infinity: they are written as null.
+            plain = {
+                key: None if isinstance(value, float) and not isfinite(value) else value for key, value in line.items()
+            }
             with self.running.directory.metrics.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps(plain) + "\n")
 
 
 def cut(path: Path, stage: str, step: int, later: frozenset[str]) -> None:

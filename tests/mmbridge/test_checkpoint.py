@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmbridge import checkpoint
 from mmbridge_registry import UserError
 from torch import nn
+
+from mmbridge import checkpoint
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
+
 from mmbridge.optim import adamw, learning_rate
 from mmbridge.recipe import Optimizer, Schedule
-from torch import nn
 
 
 def test_matrices_and_queries_decay_and_nothing_else() -> None:
