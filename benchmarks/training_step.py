@@ -28,26 +28,7 @@ from mmbridge.model import BridgedModel, StageModel
 from mmbridge.optim import adamw
 from mmbridge.recipe import Recipe, Stage
 
-WORDS = [
-    "a",
-    "red",
-    "bus",
-    "parks",
-    "near",
-    "two",
-    "small",
-    "dogs",
-    "under",
-    "the",
-    "old",
-    "bridge",
-    "while",
-    "rain",
-    "falls",
-    "on",
-    "quiet",
-    "streets",
-]
+CAPTION = "a red bus parks near two small dogs under the old bridge while rain falls on quiet streets"
 RANDOM = (
     "model.vision_encoder.weights=random",
     "model.bridge.init=null",
@@ -57,9 +38,9 @@ RANDOM = (
 
 def made_up_batch(model: BridgedModel, objectives: dict[str, Objective], rows: int) -> Batch:
     """Make a batch of noise and of captions of 8 to 17 words."""
-    side = model.vision_encoder.image_size
+    side, words = model.vision_encoder.image_size, CAPTION.split()
     samples = [
-        Sample(torch.randn(3, side, side), " ".join(WORDS[: 8 + i % 10]), None, None, i, i, i) for i in range(rows)
+        Sample(torch.randn(3, side, side), " ".join(words[: 8 + i % 10]), None, None, i, i, i) for i in range(rows)
     ]
     bridge = model.bridge.tokenizer if isinstance(model.bridge, TextBridge) else None
     language = model.language_model.tokenizer if model.language_model is not None else None

@@ -1,6 +1,7 @@
 """`caption`, `ask`, `match`, `retrieve`: put a question to what a run has trained."""
 
 from collections.abc import Iterable, Sequence
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 from mmbridge_registry import Generation, UserError
 
 import mmbridge
-from mmbridge.cli.arguments import Json, RunFolder, print_json
+from mmbridge.cli.arguments import Json, RunFolder
 
 app = typer.Typer()
 
@@ -94,8 +95,8 @@ def _files(images: Iterable[Path]) -> list[Path]:
 
 
 def _print(paths: Sequence[Path], key: str, results: Sequence[Any], json: bool) -> None:
-    if json:
-        print_json([{"image": str(path), key: result} for path, result in zip(paths, results, strict=True)])
-        return
     for path, result in zip(paths, results, strict=True):
-        typer.echo(f"{path}: {result}" if len(paths) > 1 else result)
+        if json:
+            typer.echo(dumps({"image": str(path), key: result}, ensure_ascii=False))
+        else:
+            typer.echo(f"{path}: {result}" if len(paths) > 1 else result)

@@ -35,10 +35,6 @@ class ClipViT(VisionEncoder):
         self.image_size = self.geometry.image_size
         self.num_tokens = self.visual.positional_embedding.shape[0]
 
-    def train(self, mode: bool = True) -> "ClipViT":
-        """Switch to training mode, unless frozen: a frozen tower stays in eval mode."""
-        return super().train(mode and any(parameter.requires_grad for parameter in self.parameters()))
-
     def transform(self, train: bool) -> ImageTransform:
         """Give the transform with the mean, standard deviation and interpolation that the tower was trained with."""
         scale = self.options.crop_scale if train and self.options.augment == "crop_flip" else None

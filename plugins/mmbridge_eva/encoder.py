@@ -40,10 +40,6 @@ class TimmViT(VisionEncoder):
         self.num_tokens = self.vit.patch_embed.num_patches + self.vit.num_prefix_tokens
         self.preprocess = self.vit.pretrained_cfg | folder_config(options.weights).get("pretrained_cfg", {})
 
-    def train(self, mode: bool = True) -> "TimmViT":
-        """Switch to training mode, unless frozen: a frozen tower stays in eval mode."""
-        return super().train(mode and any(parameter.requires_grad for parameter in self.parameters()))
-
     def transform(self, train: bool) -> ImageTransform:
         """Give the transform with the mean, standard deviation and interpolation that the tower was trained with."""
         scale = self.options.crop_scale if train and self.options.augment == "crop_flip" else None

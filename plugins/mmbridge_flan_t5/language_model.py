@@ -46,10 +46,6 @@ class FlanT5(LanguageModel):
             return 1.0
         return float(torch.linalg.vector_norm(table, dtype=torch.float32)) / table.numel() ** 0.5
 
-    def train(self, mode: bool = True) -> "FlanT5":
-        """Stay in eval mode, unless somebody has made parameters trainable."""
-        return super().train(mode and any(parameter.requires_grad for parameter in self.parameters()))
-
     def loss(self, soft_prompt: Tensor, tokens: LanguageTokens) -> TokenLoss:
         """Sum the cross-entropy of the targets, float32; gradient flows to the soft prompt [B,Q,E] only."""
         tokens = tokens.to(self.lm.device)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmbridge_registry.options import Generation
 from mmbridge_registry.tokens import Tokens
+from mmbridge_registry.tower import Tower
 
 IGNORED = -100
 """Label of a position that is not scored."""
@@ -55,7 +56,7 @@ class TokenLoss:
     count: Tensor
 
 
-class LanguageModel(nn.Module, ABC):
+class LanguageModel(Tower, ABC):
     """A frozen language model that reads a soft prompt [B,Q,E] before any text."""
 
     width: int

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from mmbridge_registry.tower import Tower
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 ImageTransform = Callable[["Image"], Tensor]
 
 
-class VisionEncoder(nn.Module, ABC):
+class VisionEncoder(Tower, ABC):
     """Pixels to patch features. Frozen by default: always in eval mode, in the dtype that its options name."""
 
     width: int

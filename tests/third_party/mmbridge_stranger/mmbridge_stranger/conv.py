@@ -38,10 +38,6 @@ class ConvEncoder(VisionEncoder):
             self.neighbours = nn.Conv2d(options.width, options.width, 3, padding=1)
         self.eval()
 
-    def train(self, mode: bool = True) -> "ConvEncoder":
-        """Stay in eval mode while frozen."""
-        return super().train(mode and self.patches.weight.requires_grad)
-
     def transform(self, train: bool) -> Squash:
         """Give the transform to pixels [3,H,W] in [-1, 1]."""
         return Squash(self.image_size, flip=train)

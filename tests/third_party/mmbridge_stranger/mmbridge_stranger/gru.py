@@ -35,10 +35,6 @@ class GruLanguageModel(LanguageModel):
         table = self.embedding.weight
         return 1.0 if table.is_meta else float(table.detach().square().mean().sqrt())
 
-    def train(self, mode: bool = True) -> "GruLanguageModel":
-        """Stay in eval mode while frozen."""
-        return super().train(mode and self.embedding.weight.requires_grad)
-
     def loss(self, soft_prompt: Tensor, tokens: LanguageTokens) -> TokenLoss:
         """Sum the cross-entropy of the targets; padding stands on the right, where no state that counts sees it."""
         inputs = torch.cat([soft_prompt.to(self.embedding.weight.dtype), self.embedding(tokens.inputs.ids)], 1)
