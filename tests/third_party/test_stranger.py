@@ -85,3 +85,33 @@ def test_its_parts_and_the_built_ins_fit_each_other(found: Discovered) -> None:
     check_bridge(bridge, encoder.width, encoder.num_tokens)
     lm = found.catalog.find(OBJECTIVE, "lm")
     check_objective(lm.build(lm.options()), bridge, encoder.width, model)
+
+
+STRANGE = """
+model:
+  vision_encoder: {name: stranger_conv, width: 16}
+  bridge: {name: qformer, init: tiny/bert, queries: 4, contrastive_width: 16}
+  language_model: {name: stranger_gru}
+data:
+  world: {name: tiny_world, size: 64}
+stages:
+  representation: {train: [bridge], objectives: {itc: {}, itg: {}, itm: {}}, steps: 2, batch_size: 4}
+  generation: {train: [bridge, projection], objectives: {lm: {}}, steps: 2, batch_size: 4}
+evaluate:
+  captions: {name: tiny_world_captions, stages: [generation], data: {name: tiny_world, split: test, size: 4}}
+run: {workers: 0, threads: 1, log_every: 1}
+"""
+
+
+@pytest.mark.slow
+def test_a_yaml_trains_between_its_towers(tmp_path: Path) -> None:
+    (tmp_path / "strange.yaml").write_text(STRANGE)
+    site = install(STRANGER, tmp_path / "site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mmbridge", "run", "strange.yaml"], cwd=tmp_path, check=False, timeout=300,
+        env=os.environ | {"PYTHONPATH": str(site)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "attributes" in done.stdout
+    lock = (tmp_path / "runs" / "strange" / "run.lock.json").read_text()
+    assert "mmbridge_stranger" in lock or "mmbridge-stranger" in lock
