@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: demo test lint clean
 
 demo: $(INSTALLED)  ## train BLIP-2 in miniature on two CPU cores: both stages, evaluation, report
-	$(BIN)/mmbridge run configs/blip2_tiny.yaml
+	$(BIN)/mmbridge run configs/blip2_tiny_opt.yaml
 
 test: $(INSTALLED)  ## the whole suite
 	$(BIN)/python -m pytest
