@@ -22,7 +22,7 @@ class TinyWorldOptions(Options):
     seed: int = 0
     """Chooses the pictures; the same seed gives the same records anywhere."""
     ask: float = Field(default=0.0, ge=0, le=1)
-    """Share of records that ask a question instead of giving captions; `true` is all of them."""
+    """Share of records that ask a question instead of giving captions; 1.0 is all of them."""
 
     @model_validator(mode="after")
     def _few_held_out(self) -> "TinyWorldOptions":
