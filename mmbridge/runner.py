@@ -16,7 +16,7 @@ from mmbridge.assemble import assemble
 from mmbridge.data.order import Mixture
 from mmbridge.data.quarantine import Quarantine
 from mmbridge.engine import engine
-from mmbridge.evaluate import due, evaluate_stage, print_table
+from mmbridge.evaluate import asked_at, due, evaluate_stage, print_table
 from mmbridge.feed import check_division, feed, open_mixture
 from mmbridge.loading import start_of
 from mmbridge.model import StageLoss
@@ -81,10 +81,11 @@ def run_stage(running: Running, name: str, stage: Stage, mixture: Mixture, befor
 
 
 def evaluate(running: Running, name: str, step: int) -> None:
-    """Make the evaluations that are due after `step` steps and not made yet; rank 0 does, the others wait."""
-    if not due(running.recipe, name, running.directory, step):
+    """Make the evaluations that are asked for after `step` steps and not made yet; rank 0 does, the others wait."""
+    if not asked_at(running.recipe, name, step):
         return
-    if running.engine.is_first:
+    # What was made already is rank 0's to know: another rank might look while rank 0 writes, and then not wait.
+    if running.engine.is_first and due(running.recipe, name, running.directory, step):
         evaluate_stage(running.model, running.recipe, name, running.directory, step)
     running.engine.wait_for_all()
 

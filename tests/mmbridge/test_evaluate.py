@@ -292,9 +292,9 @@ def test_one_image_gives_the_bare_answer(command, directory):
 
 def test_retrieve_sorts_by_cosine(command, directory):
     _, out, _ = command("retrieve", "red", directory.path / "pictures", "--json")
-    cosines = [item["cosine"] for item in json.loads(out)]
+    cosines = [item["cosine"] for item in map(json.loads, out.splitlines())]
     assert len(cosines) == 2 and cosines == sorted(cosines, reverse=True)
-    assert len(json.loads(command("retrieve", "red", directory.path / "pictures", "--json", "--top", "1")[1])) == 1
+    assert len(command("retrieve", "red", directory.path / "pictures", "--json", "--top", "1")[1].splitlines()) == 1
 
 
 def test_evaluate_prints_json_and_writes_the_report(command, directory):
