@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from mmbridge import report
-from mmbridge.assemble import assemble
+from mmbridge.assemble import assemble, build
 from mmbridge.data.order import Mixture
 from mmbridge.data.quarantine import Quarantine
 from mmbridge.engine import engine
@@ -44,6 +44,8 @@ def run(recipe: Recipe, discovered: Discovered, console: Console) -> RunDirector
         locate_all(recipe, discovered.catalog)
         model = assemble(recipe, discovered.catalog).to(here.device)
         mixtures = {name: open_mixture(recipe, stage, discovered.catalog) for name, stage in recipe.stages.items()}
+        for one in recipe.evaluate.values():
+            build(one.dataset, discovered.catalog)  # opened again when it is needed; here only to find what is missing
         running = Running(recipe, discovered, here, directory, model, console)
         if here.is_first:
             directory.write_start(recipe, discovered.plugins)

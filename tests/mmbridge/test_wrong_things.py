@@ -66,6 +66,8 @@ def write_list(where: Path, captions: list[str]) -> None:
         ((*OWN_DATA, "data.mine.annotations=/no/such/file.jsonl"), ("/no/such/file.jsonl",)),
         (("evaluate.captions={name: tiny_world_captions, stages: [fine_tuning], data: {name: tiny_world}}",),
          ("fine_tuning",)),
+        (("evaluate.captions={name: tiny_world_captions, stages: [generation], "
+          "data: {name: image_text, annotations: /no/such/test.jsonl, images: .}}",), ("/no/such/test.jsonl",)),
     ],
     ids=lambda value: value[-1][:40] if isinstance(value, tuple) else None,
 )  # fmt: skip
