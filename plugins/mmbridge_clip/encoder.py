@@ -3,7 +3,8 @@
 from typing import cast
 
 import torch
-from mmbridge_registry import RANDOM, UserError, VisionEncoder
+from mmbridge_registry import RANDOM, Published, UserError, VisionEncoder
+from mmbridge_registry.published import OPEN_CLIP
 from mmbridge_registry.vision_encoder import ImageTransform
 from open_clip import CLIP, CLIPTextCfg
 from open_clip.transformer import VisionTransformer
@@ -51,6 +52,14 @@ class ClipViT(VisionEncoder):
             output_extra_tokens=True,
         )
         return torch.cat([out["image_intermediates_prefix"][0], out["image_intermediates"][0]], dim=1)
+
+    def published(self) -> Published:
+        """Give the blocks that are kept as the image half of an open_clip model of that depth."""
+        geometry = self.geometry
+        vision = geometry.vision | {"layers": len(self.visual.transformer.resblocks)}
+        model = {"embed_dim": geometry.embed_dim, "quick_gelu": geometry.quick_gelu, "vision_cfg": vision}
+        config = {"model_cfg": model | {"text_cfg": {}}, "preprocess_cfg": geometry.preprocess}
+        return Published(OPEN_CLIP, config, dict(self.visual.named_parameters()))
 
 
 def build_visual(geometry: Geometry, output_layer: int) -> VisionTransformer:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Literal
 
 from mmbridge_registry import VISION_ENCODER, Catalog, Dtype, Options, Weights, hookimpl
-from pydantic import Field, PositiveInt, ValidationInfo, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationInfo, field_validator
 
 if TYPE_CHECKING:
     from mmbridge_registry import VisionEncoder
@@ -20,6 +20,8 @@ class CutTowerOptions(Options):
     """Block whose output is the features; -2 is the second last (BLIP-2), -1 the last. Later blocks are not kept."""
     image_size: PositiveInt | None = None
     """Side of the input in pixels; None is the tower's own. Positions are resized bicubically without antialiasing."""
+    norm_eps: PositiveFloat | None = None
+    """Epsilon of all norms; None is the architecture's own (EVA-CLIP: 1e-6)."""
     dtype: Dtype = "float32"
     """Storage and compute type of the tower."""
     augment: Literal["crop_flip", "resize"] = "crop_flip"

@@ -4,7 +4,8 @@ from typing import Any
 
 import timm
 import torch
-from mmbridge_registry import RANDOM, UserError, VisionEncoder
+from mmbridge_registry import RANDOM, Published, UserError, VisionEncoder
+from mmbridge_registry.published import TIMM
 from mmbridge_registry.vision_encoder import ImageTransform
 from torch import Tensor, nn
 
@@ -23,7 +24,7 @@ class TimmViT(VisionEncoder):
 
     def __init__(self, options: CutTowerOptions, architecture: str) -> None:
         super().__init__()
-        self.options = options
+        self.options, self.architecture = options, architecture
         if architecture == EVA_VIT_G:  # LAVIS runs it in float16
             self.safe_dtypes |= {torch.float16}
         dtype = getattr(torch, options.dtype)
@@ -49,6 +50,20 @@ class TimmViT(VisionEncoder):
         """Encode pixels [B,3,H,W] to features [B,N,W] in the tower's dtype."""
         return self.vit.forward_features(pixels.to(self.vit.patch_embed.proj.weight.dtype))
 
+    def published(self) -> Published:
+        """Give the blocks that are kept as a timm tower of that depth."""
+        names = dict(self.vit.named_parameters())
+        tensors = {name: tensor for name, tensor in self.vit.state_dict(keep_vars=True).items() if name in names}
+        config = {
+            "architecture": self.architecture,
+            "num_classes": 0,
+            "model_args": sizes_of(self.vit),
+            "pretrained_cfg": {key: self.preprocess[key] for key in ("mean", "std", "interpolation")},
+            "norm_eps": self.vit.blocks[0].norm1.eps,
+            "activation": type(self.vit.blocks[0].mlp.act).__name__,
+        }
+        return Published(TIMM, config, tensors)
+
 
 def build_vit(architecture: str, options: CutTowerOptions) -> Any:
     """Build a timm vision transformer with random weights and cut it behind block `options.output_layer`.
@@ -57,8 +72,10 @@ def build_vit(architecture: str, options: CutTowerOptions) -> Any:
         UserError: the architecture is no plain vision transformer, or has no such block, or patches do not fill
             the image.
     """
-    size: dict[str, Any] = {} if options.image_size is None else {"img_size": options.image_size}
-    vit: Any = timm.create_model(architecture, pretrained=False, **size)
+    sizes = dict(folder_config(options.weights).get("model_args", {}))
+    if options.image_size is not None:
+        sizes["img_size"] = options.image_size
+    vit: Any = timm.create_model(architecture, pretrained=False, **sizes)
     if not all(hasattr(vit, name) for name in VIT_HAS):
         raise UserError("this is no plain vision transformer", where=architecture, do="Take a `vit_...`.")
     side, patch = vit.patch_embed.img_size[0], vit.patch_embed.patch_size[0]
@@ -76,7 +93,22 @@ def build_vit(architecture: str, options: CutTowerOptions) -> Any:
             do=f"Set output_layer between {-blocks} and {blocks - 1}.",
         )
     vit.prune_intermediate_layers([options.output_layer % blocks], prune_norm=True, prune_head=True)
+    for module in vit.modules():
+        if options.norm_eps is not None and isinstance(module, nn.LayerNorm):
+            module.eps = options.norm_eps
     return vit
+
+
+def sizes_of(vit: Any) -> dict[str, Any]:
+    """Read off a tower what timm needs to build it: `model_args` of a timm folder."""
+    return {
+        "img_size": vit.patch_embed.img_size[0],
+        "patch_size": vit.patch_embed.patch_size[0],
+        "embed_dim": vit.embed_dim,
+        "depth": len(vit.blocks),
+        "num_heads": vit.blocks[0].attn.num_heads,
+        "mlp_ratio": vit.blocks[0].mlp.fc1.out_features / vit.embed_dim,
+    }
 
 
 def restore_buffers(vit: nn.Module) -> None:

@@ -1,10 +1,12 @@
 """FlanT5 behind a soft prompt: loss, generation, ranking."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from mmbridge_registry import Generation, LanguageModel, LanguageTokens, TokenLoss, Tokens
+from mmbridge_registry import RANDOM, Generation, LanguageModel, LanguageTokens, Published, TokenLoss, Tokens
+from mmbridge_registry.published import TRANSFORMERS
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import GenerationConfig
@@ -121,3 +123,8 @@ class FlanT5(LanguageModel):
             eos_token_id=ids.end,
             pad_token_id=ids.pad,
         )
+
+    def published(self) -> Published:
+        """Give it as transformers saves it, with the activation that is in force."""
+        tokenizer = None if self.text.source == RANDOM else Path(self.text.source)
+        return Published(TRANSFORMERS, self.lm.config.to_dict(), dict(self.lm.named_parameters()), tokenizer)

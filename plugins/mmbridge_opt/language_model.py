@@ -1,10 +1,12 @@
 """OPT behind a soft prompt: loss, generation, ranking."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from mmbridge_registry import Generation, LanguageModel, LanguageTokens, TokenLoss, Tokens, UserError
+from mmbridge_registry import RANDOM, Generation, LanguageModel, LanguageTokens, Published, TokenLoss, Tokens, UserError
+from mmbridge_registry.published import TRANSFORMERS
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import DynamicCache, GenerationConfig
@@ -141,3 +143,8 @@ class Opt(LanguageModel):
                 f"queries and text may take {length} positions, this OPT has {limit}.",
                 do="Shorten the text, or lower max_new_tokens.",
             )
+
+    def published(self) -> Published:
+        """Give it as transformers saves it, tied tensors once."""
+        tokenizer = None if self.text.source == RANDOM else Path(self.text.source)
+        return Published(TRANSFORMERS, self.lm.config.to_dict(), dict(self.lm.named_parameters()), tokenizer)

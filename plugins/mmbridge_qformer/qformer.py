@@ -1,12 +1,14 @@
 """The Q-Former: learned queries that read an image, and a BERT that reads and writes text beside them."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import cache
 from typing import cast
 
 import torch
-from mmbridge_registry import Generation, ImageState, TextBridge, Tokens
+from mmbridge_registry import Generation, ImageState, Published, TextBridge, Tokens
 from mmbridge_registry.bridge import Pass
+from mmbridge_registry.published import LAVIS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,6 +17,7 @@ from mmbridge_qformer.embeddings import Embeddings
 from mmbridge_qformer.geometry import Geometry
 from mmbridge_qformer.heads import ContrastHead, VocabularyHead
 from mmbridge_qformer.image_state import QFormerImages
+from mmbridge_qformer.lavis_names import to_lavis
 from mmbridge_qformer.layer import QFormerLayer
 from mmbridge_qformer.masks import visibility
 from mmbridge_qformer.passes import image_pass, look_at, match_pass, text_pass
@@ -114,6 +117,11 @@ class QFormer(TextBridge):
         for name, parameter in self.named_parameters():
             if reaches(name, passes, self.geometry):
                 yield name, parameter
+
+    def published(self) -> Published:
+        """Give it under the names of LAVIS' checkpoints, with the sizes that are needed to build it again."""
+        tensors = {to_lavis(name): parameter for name, parameter in self.named_parameters()}
+        return Published(LAVIS, asdict(self.geometry), tensors, self.tokenizer.folder)
 
 
 def _own(image: ImageState) -> QFormerImages:

@@ -7,7 +7,7 @@ from mmbridge_registry import DATASET, EVALUATION, GENERATES, Catalog, Dataset, 
 from pydantic import Field, model_validator
 
 WEIGHTS = Path(__file__).parent / "weights"
-TOWERS = ("vit", "opt", "t5", "bert")
+TOWERS = ("vit", "eva", "opt", "t5", "bert")
 LARGEST_HELD_OUT = 1000
 
 

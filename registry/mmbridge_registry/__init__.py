@@ -17,6 +17,7 @@ from mmbridge_registry.kinds import (
     DECODER,
     ENCODER_DECODER,
     EVALUATION,
+    FORMAT,
     GENERATES,
     LANGUAGE_MODEL,
     OBJECTIVE,
@@ -29,8 +30,10 @@ from mmbridge_registry.record import Record
 if TYPE_CHECKING:
     from mmbridge_registry.bridge import Bridge, ImageState, TextBridge
     from mmbridge_registry.evaluation import EncodedImages, Evaluated, Evaluation, Example, Metric, VisionLanguage
+    from mmbridge_registry.format import Assembled, Exported, Format, Imported
     from mmbridge_registry.language_model import LanguageModel, LanguageTokens, TokenLoss
     from mmbridge_registry.objective import Draft, Objective, ObjectiveLoss, Sample
+    from mmbridge_registry.published import Published
     from mmbridge_registry.step import Batch, Similarity, Step
     from mmbridge_registry.tokens import Tokens
     from mmbridge_registry.vision_encoder import VisionEncoder
@@ -38,8 +41,10 @@ if TYPE_CHECKING:
 _NEEDS_TORCH = {
     "bridge": ("Bridge", "ImageState", "TextBridge"),
     "evaluation": ("EncodedImages", "Evaluated", "Evaluation", "Example", "Metric", "VisionLanguage"),
+    "format": ("Assembled", "Exported", "Format", "Imported"),
     "language_model": ("LanguageModel", "LanguageTokens", "TokenLoss"),
     "objective": ("Draft", "Objective", "ObjectiveLoss", "Sample"),
+    "published": ("Published",),
     "step": ("Batch", "Similarity", "Step"),
     "tokens": ("Tokens",),
     "vision_encoder": ("VisionEncoder",),
@@ -59,12 +64,14 @@ __all__ = [
     "DECODER",
     "ENCODER_DECODER",
     "EVALUATION",
+    "FORMAT",
     "GENERATES",
     "LANGUAGE_MODEL",
     "OBJECTIVE",
     "RANDOM",
     "TEXT_BRIDGE",
     "VISION_ENCODER",
+    "Assembled",
     "Batch",
     "Bridge",
     "Catalog",
@@ -75,8 +82,11 @@ __all__ = [
     "Evaluated",
     "Evaluation",
     "Example",
+    "Exported",
+    "Format",
     "Generation",
     "ImageState",
+    "Imported",
     "LanguageModel",
     "LanguageTokens",
     "Metric",
@@ -87,6 +97,7 @@ __all__ = [
     "Options",
     "Plugin",
     "PluginError",
+    "Published",
     "Record",
     "Sample",
     "Similarity",

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mmbridge_registry.errors import UserError
 from mmbridge_registry.options import Generation
+from mmbridge_registry.published import Published
 from mmbridge_registry.tokens import TextTokenizer, Tokens
 
 Pass = Literal["image", "contrast", "match", "decode"]
@@ -35,6 +36,10 @@ class Bridge(nn.Module, ABC):
         """
         del passes
         return self.named_parameters()
+
+    def published(self) -> Published | None:
+        """Give this bridge under the names that published checkpoints use; None if there are none."""
+        return None
 
 
 class ImageState(ABC):

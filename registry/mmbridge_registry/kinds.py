@@ -18,8 +18,9 @@ LANGUAGE_MODEL = Kind("language_model", "language model", "build(options) -> Lan
 OBJECTIVE = Kind("objective", "objective", "build(options) -> Objective")
 DATASET = Kind("dataset", "dataset", "build(options) -> Dataset")
 EVALUATION = Kind("evaluation", "evaluation", "build(options) -> Evaluation")
+FORMAT = Kind("format", "checkpoint format", "build(options) -> Format")
 
-KINDS = (VISION_ENCODER, BRIDGE, LANGUAGE_MODEL, OBJECTIVE, DATASET, EVALUATION)
+KINDS = (VISION_ENCODER, BRIDGE, LANGUAGE_MODEL, OBJECTIVE, DATASET, EVALUATION, FORMAT)
 
 # Traits. A part provides some and requires some; both are known before torch is imported, so that `validate` can say
 # that an objective does not fit a model in well under a second.

@@ -14,6 +14,8 @@ from mmbridge_registry.tower import Tower
 
 IGNORED = -100
 """Label of a position that is not scored."""
+IMAGE = "<image>"
+"""Where an image stands in a prompt that has several, or one that does not stand in front."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,14 @@ class LanguageModel(Tower, ABC):
 
     @abstractmethod
     def generate(self, soft_prompt: Tensor, prompts: Sequence[str], generation: Generation) -> list[str]:
-        """Write one text per row, given soft prompts [B,Q,E] and a prompt each (may be empty).
+        """Write one text per prompt, given the soft prompts [I,Q,E] of all their images, in order.
 
-        A batch gives what its rows give alone. The prompt is not part of what is returned.
+        A prompt without `IMAGE` has one image, which stands before it; a prompt with n of them has n images, each in
+        its own place. Prompts may be empty and differ in length. A batch gives what its rows give alone. The prompt is
+        not part of what is returned.
+
+        Raises:
+            UserError: placeholders and images do not agree in number.
         """
 
     @abstractmethod

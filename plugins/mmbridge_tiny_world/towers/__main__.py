@@ -1,4 +1,4 @@
-"""Make the small frozen towers: `python -m mmbridge_tiny_world.towers [vit|opt|t5|bert|all]`."""
+"""Make the small frozen towers: `python -m mmbridge_tiny_world.towers [vit|eva|opt|t5|bert|all]`."""
 
 import argparse
 from importlib import import_module
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-TOWERS = ("vit", "opt", "t5", "bert")
+TOWERS = ("vit", "eva", "opt", "t5", "bert")
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
 

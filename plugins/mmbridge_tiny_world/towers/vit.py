@@ -1,6 +1,8 @@
 """The image tower: open_clip's ViT, trained with a CLIP loss and a dense loss on what covers each patch."""
 
 import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -30,6 +32,7 @@ CONFIG = {
 }
 PREPROCESS = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "squash"}
 SECOND_LAST = -2
+FILE = "open_clip_model.safetensors"
 # What the dense loss asks of a patch; class 0 is "nothing covers it". The background shows everywhere.
 FIELDS = {"size": len(SIZES) + 1, "colour": len(COLOURS) + 1, "shape": len(SHAPES) + 1, "side": 3}
 
@@ -83,12 +86,51 @@ def batch_of(pictures: list[Picture]) -> Batch:
     return Batch(pixels_of(pictures), torch.tensor(words), labels)
 
 
-def encode(model: CLIP, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """The second-last block's patches [B, 64, W] and the unit image embedding [B, C]."""
-    visual = cast(VisionTransformer, model.visual)
-    block = CONFIG["vision_cfg"]["layers"] + SECOND_LAST
-    out = visual.forward_intermediates(pixels, indices=[block], output_fmt="NLC")
-    return out["image_intermediates"][0], F.normalize(cast(Tensor, out["image_features"]), dim=-1)
+class ImageTower(nn.Module, ABC):
+    """A vision transformer that is trained beside a small text half."""
+
+    text: CLIP
+    """open_clip's text half and the scale of the logits; thrown away after training."""
+
+    @abstractmethod
+    def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """The second-last block's patches [B, 64, W] and the unit image embedding [B, C]."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the visual half as its library would."""
+
+    @abstractmethod
+    def restore(self, folder: Path) -> None:
+        """Read the written visual half back, so that what is measured is what is shipped."""
+
+
+class ClipTower(ImageTower):
+    """open_clip's own CLIP."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = CLIP(**CONFIG)
+
+    def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        visual = cast(VisionTransformer, self.text.visual)
+        block = CONFIG["vision_cfg"]["layers"] + SECOND_LAST
+        out = visual.forward_intermediates(pixels, indices=[block], output_fmt="NLC")
+        return out["image_intermediates"][0], F.normalize(cast(Tensor, out["image_features"]), dim=-1)
+
+    def save(self, folder: Path) -> None:
+        """Write the visual half in float16 with open_clip's own configuration."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = self.text.state_dict()
+        tensors = {key: value.half().contiguous() for key, value in state.items() if key.startswith("visual.")}
+        save_file(tensors, folder / FILE, {"format": "pt"})
+        (folder / FILE).chmod(0o644)
+        config = {"model_cfg": CONFIG, "preprocess_cfg": PREPROCESS}
+        (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+    def restore(self, folder: Path) -> None:
+        tensors = {key: value.float() for key, value in load_file(folder / FILE).items()}
+        self.text.load_state_dict(tensors, strict=False)
 
 
 def dense_loss(read: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
@@ -101,9 +143,9 @@ def dense_loss(read: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
     return torch.stack(losses).sum()
 
 
-def clip_loss(model: CLIP, image: Tensor, words: Tensor) -> Tensor:
+def clip_loss(text: CLIP, image: Tensor, words: Tensor) -> Tensor:
     """The symmetric contrastive loss; a scene that the batch holds twice is a match for both."""
-    logits = model.logit_scale.exp().clamp(max=100) * image @ model.encode_text(words, normalize=True).T
+    logits = text.logit_scale.exp().clamp(max=100) * image @ text.encode_text(words, normalize=True).T
     same = (words[:, None] == words[None]).all(-1).float()
     target = same / same.sum(-1, keepdim=True)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
@@ -116,11 +158,11 @@ def held_out(split: Split, size: int = 256) -> Batch:
 
 
 @torch.no_grad()
-def measure(model: CLIP, heads: DenseHeads, split: Split) -> dict[str, float]:
+def measure(tower: ImageTower, heads: DenseHeads, split: Split) -> dict[str, float]:
     """Linear read-outs at the patches that things cover most, whole scenes, and CLIP retrieval over 256 scenes."""
-    model.eval()
+    tower.eval()
     batch = held_out(split)
-    patches, image = encode(model, batch.pixels)
+    patches, image = tower.encode(batch.pixels)
     logits = heads(patches)
     backgrounds = logits.pop("background").mean(1).argmax(-1)
     read = {field: values.argmax(-1) for field, values in logits.items()}
@@ -129,55 +171,51 @@ def measure(model: CLIP, heads: DenseHeads, split: Split) -> dict[str, float]:
     result["background"] = (backgrounds == batch.labels["background"]).float().mean().item()
     right = torch.stack([(read[f] == batch.labels[f]) | ~covered for f in FIELDS]).all(0)
     result["all_of_a_patch"] = right[covered].float().mean().item()
-    scores = image @ model.encode_text(batch.words, normalize=True).T
+    scores = image @ tower.text.encode_text(batch.words, normalize=True).T
     order = torch.arange(len(scores))
     result["i2t_r1"] = (scores.argmax(1) == order).float().mean().item()
     result["t2i_r1"] = (scores.argmax(0) == order).float().mean().item()
-    model.train()
+    tower.train()
     return {key: round(value, 4) for key, value in result.items()}
 
 
-def train(folder: Path, steps: int = 1200, batch_size: int = 128, lr: float = 2e-3) -> None:
-    """Train the image tower and write it as an open_clip folder."""
+def train_tower(
+    name: str,
+    build: Callable[[], ImageTower],
+    folder: Path,
+    steps: int,
+    batch_size: int = 128,
+    lr: float = 2e-3,
+) -> None:
+    """Train an image tower, write it, and write down what the written one can do."""
     torch.manual_seed(SEED)
-    model = CLIP(**CONFIG)
+    tower = build()
     heads = DenseHeads(CONFIG["vision_cfg"]["width"])
 
     def loss_of_step(step: int) -> Tensor:
         start = step * batch_size
         batch = batch_of([picture_at("train", SEED, index, 0) for index in range(start, start + batch_size)])
-        patches, image = encode(model, batch.pixels)
-        return dense_loss(heads(patches), batch.labels) + clip_loss(model, image, batch.words)
+        patches, image = tower.encode(batch.pixels)
+        return dense_loss(heads(patches), batch.labels) + clip_loss(tower.text, image, batch.words)
 
-    parameters = [*model.parameters(), *heads.parameters()]
+    parameters = [*tower.parameters(), *heads.parameters()]
     cost = fit(
-        "vit",
+        name,
         parameters,
         loss_of_step,
         steps=steps,
         lr=lr,
         weight_decay=0.05,
-        probe=lambda: str(measure(model, heads, "test")),
+        probe=lambda: str(measure(tower, heads, "test")),
         probe_every=200,
     )
-    save(model, folder)
-    restore(model, folder)
+    tower.save(folder)
+    tower.restore(folder)
     card = {"seed": SEED, "pictures": steps * batch_size, **cost}
-    card |= {split: measure(model, heads, split) for split in ("test", "unseen_pairs")}
+    card |= {split: measure(tower, heads, split) for split in ("test", "unseen_pairs")}
     (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
 
 
-def save(model: CLIP, folder: Path) -> None:
-    """Write the visual half in float16 with open_clip's own configuration."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {key: value.half().contiguous() for key, value in model.state_dict().items() if key.startswith("visual.")}
-    save_file(tensors, folder / "open_clip_model.safetensors", {"format": "pt"})
-    (folder / "open_clip_model.safetensors").chmod(0o644)
-    config = {"model_cfg": CONFIG, "preprocess_cfg": PREPROCESS}
-    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
-
-
-def restore(model: CLIP, folder: Path) -> None:
-    """Read the written visual half back, so that what is measured is what is shipped."""
-    tensors = {key: value.float() for key, value in load_file(folder / "open_clip_model.safetensors").items()}
-    model.load_state_dict(tensors, strict=False)
+def train(folder: Path, steps: int = 1200) -> None:
+    """Train the tower and write it as an open_clip folder."""
+    train_tower("vit", ClipTower, folder, steps)
