@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 
-def load(run: str | Path, stage: str | None = None, device: str = "auto") -> "Model":
-    """Load what a run has trained: the newest checkpoint of `stage`, or of its last stage that has one.
+def load(source: str | Path, stage: str | None = None, device: str = "auto") -> "Model":
+    """Load what was trained: the newest checkpoint of `stage`, or of the last stage that has one.
+
+    `source` is a run, an imported folder, or a checkpoint of another project (a file, a folder, a hub id that was
+    fetched): that is imported into the user's cache, once.
 
     Raises:
-        UserError: the directory is no run, has no such stage or no checkpoint, or weights are not on this machine.
+        UserError: there is no such thing, no such stage or no checkpoint, or weights are not on this machine.
     """
     from mmbridge import loading
 
-    return loading.load(run, stage, device)
+    return loading.load(source, stage, device)

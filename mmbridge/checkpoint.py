@@ -29,6 +29,11 @@ class Checkpoint:
         """Optimizer steps taken."""
         return int(self.state["step"])
 
+    @property
+    def lacks(self) -> frozenset[str]:
+        """Names of tensors that the project it was imported from does not have; a run's own checkpoint lacks none."""
+        return frozenset(self.state.get("lacks", ()))
+
     def weights(self) -> dict[str, Tensor]:
         """Read the tensors by name."""
         return load_file(self.path / WEIGHTS)
@@ -37,12 +42,15 @@ class Checkpoint:
 def save(
     folder: Path,
     weights: Mapping[str, Tensor],
-    trained: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
     state: Mapping[str, Any],
     keep: int,
+    trained: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer | None,
 ) -> Path:
-    """Write `folder/step-NNNNNNNN` so that it is there whole or not at all, then remove the oldest beyond `keep`."""
+    """Write `folder/step-NNNNNNNN` so that it is there whole or not at all, then remove the oldest beyond `keep`.
+
+    Without an optimizer (an import) there are no moments in it.
+    """
     final = folder / f"step-{state['step']:08d}"
     partial = folder / f"{final.name}.tmp"
     shutil.rmtree(partial, ignore_errors=True)
@@ -111,11 +119,11 @@ def load_optimizer(
             }
 
 
-def _moments(trained: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _moments(trained: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer | None) -> dict[str, Tensor]:
     return {
         f"{name}|{key}": value.detach().cpu().contiguous()
         for name, parameter in trained.items()
-        for key, value in optimizer.state.get(parameter, {}).items()
+        for key, value in (optimizer.state.get(parameter, {}) if optimizer else {}).items()
     }
 
 

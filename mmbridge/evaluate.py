@@ -80,8 +80,12 @@ def evaluate_stage(
     return results
 
 
-def evaluate_run(run: Path, found: Discovered, stage: str | None = None) -> Results:
+def evaluate_run(
+    run: Path, found: Discovered, stage: str | None = None, asked: "Mapping[str, Evaluate] | None" = None
+) -> Results:
     """Make all evaluations of a run's stage again, or of every stage that has a checkpoint; give the new results.
+
+    `asked` are evaluations of another config, made of one stage (by default the last) instead of the run's own.
 
     Raises:
         UserError: the directory is no run, has no such stage, or nothing to evaluate.
@@ -89,15 +93,16 @@ def evaluate_run(run: Path, found: Discovered, stage: str | None = None) -> Resu
     from mmbridge import loading
 
     directory, recipe = loading.opened(run, found)
-    begun = [name for name in recipe.stages if any(directory.checkpoints(name).glob("step-*"))]
+    begun = [name for name in recipe.stage_names if any(directory.checkpoints(name).glob("step-*"))]
     results: Results = {}
-    for name in [stage] if stage else begun:
-        trained = loading.newest_of(directory, recipe.stages, name)
-        if chosen := at_end(recipe, name):
+    for name in [stage] if stage else begun[-1:] if asked else begun:
+        trained = loading.newest_of(directory, recipe.stage_names, name)
+        if chosen := asked or at_end(recipe, name):
             model = loading.restored(recipe, found, trained)
             results |= evaluate_stage(model, recipe, name, directory, trained.step, chosen)
     if not results:
-        raise UserError("there is nothing to evaluate.", where=run, do="Run it first, with evaluations in its config.")
+        do = "Run it first, with evaluations in its config, or take those of another: --evaluations CONFIG."
+        raise UserError("there is nothing to evaluate.", where=run, do=do)
     return results
 
 

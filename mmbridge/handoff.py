@@ -1,12 +1,11 @@
 """The hand-off between stages: which tensors a stage takes over, and which it starts anew."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from mmbridge_registry import UserError
-from torch import Tensor
 
+from mmbridge.checkpoint import Checkpoint
 from mmbridge.model import BridgedModel
 
 
@@ -30,27 +29,27 @@ class Handoff:
 
 
 @torch.no_grad()
-def hand_over(weights: Mapping[str, Tensor], model: BridgedModel, source: str) -> Handoff:
-    """Copy saved tensors into the model and account for every one.
+def hand_over(source: Checkpoint, model: BridgedModel) -> Handoff:
+    """Copy a checkpoint's tensors into the model and account for every one.
 
     Raises:
         UserError: a tensor has another shape here (another encoder, another geometry), or a part of the bridge is
-            missing in the source.
+            missing that the checkpoint does not itself say that it lacks.
     """
-    here = model.tensors()
+    weights, here = source.weights(), model.tensors()
     for name in sorted(here.keys() & weights.keys()):
         if here[name].shape != weights[name].shape:
             raise UserError(
                 f"{name} has shape {list(weights[name].shape)} there and {list(here[name].shape)} here.",
-                where=source,
+                where=source.path,
                 do="Encoder, bridge and language model must have the geometry that the weights were trained with.",
             )
     new = sorted(model.kept().keys() - weights.keys())
-    missing = [name for name in new if name.startswith("bridge.")]
+    missing = [name for name in new if name.startswith("bridge.") and name not in source.lacks]
     if missing:
-        raise UserError(f"it lacks {len(missing)} tensors of the bridge ({missing[0]}, ...).", where=source)
+        raise UserError(f"it lacks {len(missing)} tensors of the bridge ({missing[0]}, ...).", where=source.path)
     moved = sorted(here.keys() & weights.keys())
     for name in moved:
         here[name].copy_(weights[name])
     model.learned.update(moved)
-    return Handoff(source, tuple(moved), tuple(new), tuple(sorted(weights.keys() - here.keys())))
+    return Handoff(str(source.path), tuple(moved), tuple(new), tuple(sorted(weights.keys() - here.keys())))

@@ -12,39 +12,57 @@ from mmbridge.assemble import assemble
 from mmbridge.checkpoint import Checkpoint
 from mmbridge.config import load_recipe, read_yaml
 from mmbridge.handoff import hand_over
+from mmbridge.importing import cached, recognised
 from mmbridge.inference import Model
 from mmbridge.model import BridgedModel
-from mmbridge.recipe import Recipe
+from mmbridge.recipe import IMPORTED, Recipe
 from mmbridge.run_directory import RunDirectory
+from mmbridge.weights import HUB_ID, locate
 
 
-def load(run: str | Path, stage: str | None = None, device: str = "auto") -> Model:
-    """Load what a run has trained: the newest checkpoint of `stage`, or of its last stage that has one.
+def load(source: str | Path, stage: str | None = None, device: str = "auto") -> Model:
+    """Load what was trained: the newest checkpoint of `stage`, or of the last stage that has one.
+
+    `source` is a run, an imported folder, or a checkpoint of another project (a file, a folder, a hub id that was
+    fetched): that is imported into the user's cache, once.
 
     Raises:
-        UserError: the directory is no run, has no such stage or no checkpoint, or weights are not on this machine.
+        UserError: there is no such thing, no such stage or no checkpoint, or weights are not on this machine.
     """
     found = discover()
-    directory, recipe = opened(Path(run), found)
-    return Model(restored(recipe, found, newest_of(directory, recipe.stages, stage), device))
+    directory, recipe = opened(source, found)
+    return Model(restored(recipe, found, newest_of(directory, recipe.stage_names, stage), device))
 
 
-def opened(run: Path, found: Discovered) -> tuple[RunDirectory, Recipe]:
-    """Read a run's own recipe.
+def opened(source: str | Path, found: Discovered) -> tuple[RunDirectory, Recipe]:
+    """Read a run's own recipe; a checkpoint of another project is imported for it.
 
     Raises:
-        UserError: the directory is no run.
+        UserError: it is neither.
     """
-    directory = RunDirectory(run)
+    directory = RunDirectory(Path(source))
     if not directory.resolved.exists():
-        raise UserError("this is not a run directory.", where=run, do="Give one that `mmbridge run` made.")
+        directory = RunDirectory(_imported(str(source), found))
     return directory, load_recipe(directory.resolved, [], found)
+
+
+def _imported(source: str, found: Discovered) -> Path:
+    """Import what is no run, if any format knows it."""
+    do = "Give a folder that `mmbridge run` or `mmbridge import` made, or a checkpoint of a known format."
+    if not Path(source).exists() and not HUB_ID.fullmatch(source):
+        raise UserError("this is not a run directory: there is nothing here.", where=source, do=do)
+    located = Path(locate(source, found.catalog))
+    try:
+        recognised(located, found)
+    except UserError as error:
+        raise UserError("this is not a run directory, nor a checkpoint that is known.", where=source, do=do) from error
+    return cached(located, found)
 
 
 def restored(recipe: Recipe, found: Discovered, trained: Checkpoint, device: str = "auto") -> BridgedModel:
     """Assemble a recipe's model with the tensors of a checkpoint in it, in eval mode."""
     model = assemble(recipe, found.catalog)
-    hand_over(trained.weights(), model, str(trained.path))
+    hand_over(trained, model)
     return model.to(_device(device)).eval()
 
 
@@ -76,7 +94,7 @@ def start_of(path: Path, where: str) -> Checkpoint:
     directory = RunDirectory(path)
     if not directory.resolved.exists():
         raise UserError(f"{path} is neither a run nor a checkpoint.", where=where)
-    return newest_of(directory, read_yaml(directory.resolved)["stages"])
+    return newest_of(directory, read_yaml(directory.resolved).get("stages") or [IMPORTED])
 
 
 def _device(device: str) -> torch.device:

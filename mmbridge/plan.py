@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
-import torch
-from mmbridge_registry import RANDOM, Catalog, UserError
+from mmbridge_registry import Catalog
 from torch import nn
 
-from mmbridge.recipe import Chosen, Recipe, Stage
+from mmbridge.outline import outline, outlined
+from mmbridge.recipe import Recipe, Stage
 from mmbridge.trainable import trainable_parameters
-from mmbridge.weights import locate, weights_of
 
 TRAINING_BYTES = 12
 """Per trained parameter beside itself: gradient and AdamW's two moments, each float32."""
@@ -57,9 +56,8 @@ def plan(recipe: Recipe, catalog: Catalog) -> Plan:
     Raises:
         UserError: a part that cannot be built in this geometry.
     """
-    with torch.device("meta"):
-        parts = _build(recipe, catalog)
-        passes = {name: _passes(stage, catalog) for name, stage in recipe.stages.items()}
+    parts = outline(recipe, catalog)
+    passes = {name: _passes(stage, catalog) for name, stage in recipe.stages.items()}
     chosen = recipe.model.parts()
     return Plan(
         {
@@ -75,38 +73,8 @@ def plan(recipe: Recipe, catalog: Catalog) -> Plan:
     )
 
 
-def _build(recipe: Recipe, catalog: Catalog) -> dict[str, nn.Module]:
-    model = recipe.model
-    encoder = _part(model.vision_encoder, catalog)
-    bridge = _part(model.bridge, catalog, encoder_width=encoder.width)
-    parts = {"vision_encoder": encoder, "bridge": bridge}
-    if model.language_model is not None:
-        language_model = _part(model.language_model, catalog)
-        parts |= {"projection": nn.Linear(bridge.width, language_model.width), "language_model": language_model}
-    return parts
-
-
-def _part(chosen: Chosen, catalog: Catalog, **context: object):
-    """Build one part: with the geometry of its weights if they are here, else with that of its architecture."""
-    found = {named.field: _geometry(named.value, catalog) for named in weights_of(chosen)}
-    options = chosen.options.model_copy(update=found)
-    try:
-        return chosen.offer.build(options, **context)
-    except UserError as error:
-        missing = [named.value for named in weights_of(chosen) if found[named.field] == RANDOM != named.value]
-        do = f"Weights {', '.join(missing)} are not here: name an architecture, or fetch them." if missing else error.do
-        raise UserError(error.what, where=chosen.where, do=do) from error
-
-
-def _geometry(value: str, catalog: Catalog) -> str:
-    try:
-        return str(locate(value, catalog))
-    except UserError:
-        return RANDOM
-
-
 def _passes(stage: Stage, catalog: Catalog) -> frozenset:
-    return frozenset().union(*(_part(objective, catalog).passes for objective in stage.objectives.values()))
+    return frozenset().union(*(outlined(objective, catalog).passes for objective in stage.objectives.values()))
 
 
 def _stage(stage: Stage, parts: Mapping[str, nn.Module], passes: frozenset) -> StagePlan:

@@ -8,6 +8,9 @@ from typing import Any, Literal
 from mmbridge_registry import Offer, Options
 from pydantic import Field, PositiveFloat, PositiveInt
 
+IMPORTED = "imported"
+"""The stage, so to speak, of a recipe that has none: weights that another project has trained."""
+
 Trainable = Literal["vision_encoder", "bridge", "projection", "language_model"]
 
 
@@ -192,6 +195,11 @@ class Recipe:
     run: Run
     resolved: dict[str, Any]
     """The merged YAML as plain values: what `show` prints and `config.resolved.yaml` holds."""
+
+    @property
+    def stage_names(self) -> list[str]:
+        """Names under which the run has checkpoints, in order."""
+        return list(self.stages) or [IMPORTED]
 
     def parts(self) -> Iterator[Chosen]:
         """Give every part that the recipe names, in the order in which a run needs them."""

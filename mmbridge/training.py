@@ -37,7 +37,7 @@ class Training:
             folder = running.directory.checkpoints(self.name)
             state = {"stage": self.name, "step": step, "samples": step * self.stage.batch_size}
             keep = running.recipe.run.keep_checkpoints
-            path = checkpoint.save(folder, running.model.kept(), self.trained, self.optimizer, state, keep)
+            path = checkpoint.save(folder, running.model.kept(), state, keep, self.trained, self.optimizer)
             running.tell("checkpoint_saved", stage=self.name, step=step, checkpoint=path)
         running.engine.wait_for_all()
 
@@ -54,7 +54,7 @@ def begin(running: Running, name: str, stage: Stage, before: str | None) -> Trai
     for reason in passed_over:
         running.say(f"passed over: {reason}")
     if found is not None:
-        hand_over(found.weights(), running.model, str(found.path))
+        hand_over(found, running.model)
         checkpoint.load_optimizer(found, trained, optimizer)
         running.say(f"{name}: {'finished' if found.step == stage.steps else 'goes on'} after step {found.step}")
     else:
@@ -73,4 +73,4 @@ def _take_over(running: Running, name: str, stage: Stage, before: str | None) ->
         return
     if source is None:
         raise UserError(f"stage {before} left no checkpoint to start from.", where=running.directory.path)
-    running.say(f"{name}: {hand_over(source.weights(), running.model, str(source.path))}")
+    running.say(f"{name}: {hand_over(source, running.model)}")

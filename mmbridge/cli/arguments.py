@@ -14,7 +14,7 @@ Config = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipp
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="path.to.key=value sets, ~path.to.key removes.", show_default=False)
 ]
-RunFolder = Annotated[Path, typer.Argument(help="A run's directory (runs/NAME).", show_default=False)]
+RunFolder = Annotated[Path, typer.Argument(help="A run's or an import's folder (runs/NAME).", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 PIPE_WIDTH = 200

@@ -3,10 +3,12 @@
 from typing import Annotated
 
 import typer
+from mmbridge_registry import UserError
 from mmbridge_registry.discovery import discover
 from rich.console import Console
 
-from mmbridge.cli.arguments import Json, RunFolder, print_json
+from mmbridge.cli.arguments import Json, Overrides, RunFolder, print_json
+from mmbridge.config import load_recipe
 from mmbridge.evaluate import evaluate_run, table_of
 
 app = typer.Typer()
@@ -15,11 +17,24 @@ OneStage = Annotated[str | None, typer.Option(help="Only this stage; by default 
 
 
 @app.command()
-def evaluate(run: RunFolder, stage: OneStage = None, json: Json = False) -> None:
+def evaluate(
+    run: RunFolder,
+    overrides: Overrides = None,
+    evaluations: Annotated[
+        str | None, typer.Option(help="Make the evaluations of this config (overrides apply to it) instead.")
+    ] = None,
+    stage: OneStage = None,
+    json: Json = False,
+) -> None:
     """Make a run's evaluations again with its newest checkpoints, and its report."""
     from mmbridge import report as reports
 
-    results = evaluate_run(run, discover(), stage)
+    if overrides and evaluations is None:
+        what = "a run is evaluated as its own config says; overrides apply to another's."
+        raise UserError(what, where=overrides[0], do="Name the config: --evaluations CONFIG.")
+    found = discover()
+    asked = load_recipe(evaluations, overrides or [], found).evaluate if evaluations else None
+    results = evaluate_run(run, found, stage, asked)
     written = reports.write(run)
     if json:
         return print_json(results)

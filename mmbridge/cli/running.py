@@ -1,6 +1,7 @@
 """`run`: carry out a config."""
 
 import typer
+from mmbridge_registry import UserError
 from mmbridge_registry.discovery import discover
 from rich.console import Console
 
@@ -16,6 +17,9 @@ def run(config: Config, overrides: Overrides = None) -> None:
     """Train and evaluate; the same command again goes on where it stopped."""
     found = discover()
     recipe = load_recipe(config, overrides or [], found)
+    if not recipe.stages:
+        do = "Write a config with stages; each can say `start: THIS_FOLDER`."
+        raise UserError("this config has no stages: there is nothing to run.", where=recipe.source, do=do)
     locate_all(recipe, found.catalog)
 
     from mmbridge import launch, runner

@@ -9,7 +9,7 @@ from mmbridge_registry.kinds import OBJECTIVE, TRAITS, Kind
 
 from mmbridge.config.places import KeyPath, Problems
 from mmbridge.config.sections import MODEL_PARTS
-from mmbridge.recipe import Chosen, Evaluate, ModelRecipe, Stage
+from mmbridge.recipe import IMPORTED, Chosen, Evaluate, ModelRecipe, Stage
 
 WRITES = {DECODER, ENCODER_DECODER, GENERATES}
 """Traits of objectives whose loss reaches the language model, and the projection before it."""
@@ -45,7 +45,7 @@ class Fitting:
         self._names(evaluate.stages, "stages", ("evaluate", name, "stages"))
 
     def _names(self, names: Iterable[str], section: str, path: KeyPath) -> None:
-        known = list(self.values.get(section) or {})
+        known = list(self.values.get(section) or ([IMPORTED] if section == "stages" else ()))
         for index, name in enumerate(names):
             if name not in known:
                 inner = (*path, name) if (*path, name) in self.problems.places else (*path, str(index))

@@ -28,8 +28,19 @@ def load_recipe(config: str | Path, overrides: Sequence[str], found: Discovered)
     """
     source = find_config(config)
     problems = Problems()
-    values = override(_with_base(source, problems), overrides, problems)
+    values = override(_beside(source, _with_base(source, problems)), overrides, problems)
     return _recipe(source, resolve(values, problems), found, problems)
+
+
+def _beside(source: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """Make paths in `model:` that begin with ./ absolute: what lies beside a config moves with it."""
+
+    def absolute(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: absolute(inner) for key, inner in value.items()}
+        return str((source.parent / value).absolute()) if isinstance(value, str) and value.startswith("./") else value
+
+    return {key: absolute(value) if key == "model" else value for key, value in values.items()}
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

@@ -26,7 +26,8 @@ from mmbridge.recipe import (
 )
 
 SECTIONS = ("model", "data", "stages", "evaluate", "run")
-REQUIRED = ("model", "data", "stages")
+REQUIRED, TO_BE_RUN = ("model",), ("data", "stages")
+"""Every config has a model; one that is to be run has stages and data too (an imported one may have neither)."""
 MODEL_PARTS = {"vision_encoder": VISION_ENCODER, "bridge": BRIDGE, "language_model": LANGUAGE_MODEL}
 # Names become directories, keys of metrics and paths of overrides.
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
@@ -40,7 +41,7 @@ class Sections:
         for key in values:
             if key not in SECTIONS:
                 problems.add((key,), f"a config has no section '{key}'{did_you_mean(key, ('base', *SECTIONS))}")
-        for key in REQUIRED:
+        for key in (*REQUIRED, *(TO_BE_RUN if any(map(values.get, TO_BE_RUN)) else ())):
             if not values.get(key):
                 problems.add((key,), f"a config needs the section '{key}'.")
 

@@ -1,4 +1,4 @@
-"""BLIP-2's checkpoints as other projects write them: transformers' folders and LAVIS' `.pth` files, read and written."""
+"""BLIP-2's checkpoints as other projects write them: folders of transformers and `.pth` files of LAVIS."""
 
 from typing import TYPE_CHECKING
 

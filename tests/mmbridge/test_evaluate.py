@@ -115,7 +115,7 @@ def save(directory, recipe, found, stage, step, shift):
     trained = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
     model.learned.update(trained)
     optimizer = torch.optim.AdamW(trained.values())
-    checkpoint.save(directory.checkpoints(stage), model.kept(), trained, optimizer, {"stage": stage, "step": step}, 2)
+    checkpoint.save(directory.checkpoints(stage), model.kept(), {"stage": stage, "step": step}, 2, trained, optimizer)
     return model
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch.nn.functional as F
@@ -30,7 +31,7 @@ class EvaTower(ImageTower):
 
     def __init__(self) -> None:
         super().__init__()
-        self.visual = timm.create_model(
+        self.visual: Any = timm.create_model(
             ARCHITECTURE, pretrained=False, num_classes=0, global_pool="token", **MODEL_ARGS
         )
         self.project = nn.Linear(WIDTH, CONFIG["embed_dim"], bias=False)

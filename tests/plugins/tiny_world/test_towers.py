@@ -9,13 +9,13 @@ from mmbridge_tiny_world import TOWERS, WEIGHTS
 from mmbridge_tiny_world.drawing import owners
 from mmbridge_tiny_world.grammar import captions, shorthand
 from mmbridge_tiny_world.towers.bert import measure as measure_bert
+from mmbridge_tiny_world.towers.eva import EvaTower
 from mmbridge_tiny_world.towers.language import all_words, ceiling
 from mmbridge_tiny_world.towers.opt import load as load_opt
 from mmbridge_tiny_world.towers.t5 import load as load_t5
 from mmbridge_tiny_world.towers.training import fit
-from mmbridge_tiny_world.towers.vit import CONFIG, encode, pixels_of, restore
+from mmbridge_tiny_world.towers.vit import CONFIG, ClipTower, pixels_of
 from mmbridge_tiny_world.world import COLOURS, SHAPES, SIZES, held_out_scenes, picture_at
-from open_clip import CLIP
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 LOADERS = {"opt": load_opt, "t5": load_t5}
@@ -30,11 +30,12 @@ def towers():
     return {name: load(WEIGHTS / name) for name, load in LOADERS.items()}
 
 
-@pytest.fixture(scope="module")
-def vit():
-    model = CLIP(**CONFIG)
-    restore(model, WEIGHTS / "vit")
-    return model.eval()
+@pytest.fixture(scope="module", params=[("vit", ClipTower), ("eva", EvaTower)], ids=["vit", "eva"])
+def image_tower(request):
+    name, build = request.param
+    tower = build()
+    tower.restore(WEIGHTS / name)
+    return tower.eval()
 
 
 @pytest.mark.parametrize("tower", ["opt", "t5"])
@@ -83,13 +84,13 @@ def test_bert_foretells_the_grammar():
     assert tokenizer.unk_token_id not in tokenizer(captions(held_out_scenes("test", 0, 2)[0]))["input_ids"][0]
 
 
-def test_a_linear_map_reads_each_thing_off_the_second_last_layer(vit):
+def test_a_linear_map_reads_each_thing_off_the_second_last_layer(image_tower):
     """Fit on pictures of train the least-squares map from the patch at a thing's centre, and read test pictures."""
     inputs, labels = {}, {}
     for split, count in (("train", 700), ("test", 128)):
         pictures = [picture_at(split, 5, index, count) for index in range(count)]
         with torch.no_grad():
-            patches = encode(vit, pixels_of(pictures))[0]
+            patches = image_tower.encode(pixels_of(pictures))[0]
         places = [(p, 8 * row + column) for p, pic in enumerate(pictures) for column, row in pic.centres]
         inputs[split] = torch.stack([patches[p, place] for p, place in places])
         inputs[split] = torch.nn.functional.layer_norm(inputs[split], inputs[split].shape[-1:])

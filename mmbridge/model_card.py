@@ -1,0 +1,96 @@
+"""The model card of an export: parts, data, training, results with their protocol, limits."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from mmbridge.checkpoint import Checkpoint
+from mmbridge.evaluate import read_results
+from mmbridge.figures import score
+from mmbridge.recipe import Chosen, Recipe
+from mmbridge.run_directory import RunDirectory
+from mmbridge.weights import weights_of
+
+FRONT = """---
+pipeline_tag: image-text-to-text
+tags: [blip-2, mmbridge]
+---
+"""
+LIMITS = """It repeats what its training data and its frozen towers hold, their mistakes and biases included, and may
+describe what an image does not show. Results were measured only on what the table says. The licences of the frozen
+towers and of the data apply to it as well."""
+
+
+def model_card(directory: RunDirectory, recipe: Recipe, trained: Checkpoint) -> str:
+    """Write the card of a checkpoint as Markdown."""
+    stage = trained.state.get("stage", "")
+    return "\n".join(
+        [
+            FRONT,
+            f"# {directory.path.name}",
+            "",
+            f"A vision-language model, assembled by mmbridge; exported after step {trained.step} of `{stage}`.",
+            "",
+            *_section("Parts", _parts(recipe)),
+            *_section("Data", (_line(name, data.dataset) for name, data in recipe.data.items())),
+            *_section("Training", _training(recipe)),
+            *_section("Results", _results(directory, stage)),
+            *_section("Made with", _versions(directory)),
+            *_section("Where the weights come from", _origin(directory)),
+            "## Limits",
+            "",
+            LIMITS,
+            "",
+        ]
+    )
+
+
+def _section(title: str, lines: Iterator[str]) -> list[str]:
+    written = list(lines)
+    return [f"## {title}", "", *written, ""] if written else []
+
+
+def _line(name: str, chosen: Chosen) -> str:
+    stated = chosen.options.model_dump(mode="json", exclude_defaults=True)
+    options = ", ".join(f"{key} {json.dumps(value)}" for key, value in stated.items())
+    return f"- {name}: `{chosen.offer.name}` {f'({options})' if options else ''}".rstrip()
+
+
+def _parts(recipe: Recipe) -> Iterator[str]:
+    for key, chosen in recipe.model.parts().items():
+        yield _line(key, chosen)
+        pinned = [named.value for named in weights_of(chosen) if "/" in named.value and "@" not in named.value]
+        if pinned:
+            yield f"  - no revision was pinned for {', '.join(pinned)}"
+
+
+def _training(recipe: Recipe) -> Iterator[str]:
+    for name, stage in recipe.stages.items():
+        objectives = " + ".join(stage.objectives)
+        parts = ", ".join(stage.train)
+        yield f"- {name}: {parts} by {objectives}, {stage.steps:,} steps of {stage.batch_size}, lr {stage.optimizer.lr}"
+
+
+def _results(directory: RunDirectory, stage: str) -> Iterator[str]:
+    results: dict[str, dict[str, Any]] = read_results(directory.evaluation)
+    own = {key: result for key, result in results.items() if key.startswith(f"{stage}/")}
+    if own:
+        yield "| metric | value | chance | n | protocol |"
+        yield "|---|---|---|---|---|"
+    for key, result in own.items():
+        numbers = f"{score(result['value'])} | {score(result.get('chance'))} | {result['n']}"
+        yield f"| {key.partition('/')[2]} | {numbers} | {result['protocol']} |"
+
+
+def _versions(directory: RunDirectory) -> Iterator[str]:
+    if directory.lock.exists():
+        lock = json.loads(directory.lock.read_text())
+        yield ", ".join(f"{name} {version}" for name, version in lock["packages"].items()) + f"; seed {lock['seed']}"
+
+
+def _origin(directory: RunDirectory) -> Iterator[str]:
+    report = directory.path / "import.json"
+    if report.exists():
+        imported = json.loads(report.read_text())
+        yield f"{imported['title']}, imported from another project."
+        yield from (f"- {note}" for note in imported["notes"])
