@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from mmbridge_registry import FORMAT, Bridge, Format, Imported, UserError
+from mmbridge_registry.annotated import cache_folder
 from mmbridge_registry.discovery import Discovered
 from torch import Tensor
 
@@ -83,8 +83,7 @@ def recognised(source: Path, found: Discovered) -> Format:
 
 def cached(source: Path, found: Discovered) -> Path:
     """Import into the user's cache, once for each state of the source, and give the folder."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmbridge" / IMPORTED
-    out = home / f"{source.name}-{_fingerprint(source)}"
+    out = cache_folder() / IMPORTED / f"{source.name}-{_fingerprint(source)}"
     if not out.exists():
         import_checkpoint(source, out, [], found)
     return out

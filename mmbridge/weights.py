@@ -14,7 +14,7 @@ from mmbridge.config import ConfigError
 from mmbridge.recipe import Chosen, Recipe
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
-FETCHED = ["*.safetensors", "*.json", "*.txt", "*.model"]
+FETCHED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 """What `fetch` gets: never a pickle (.bin, .pt), which could run code when it is read."""
 
 
@@ -90,7 +90,7 @@ def fetch(recipe: Recipe, catalog: Catalog) -> Iterator[tuple[str, Path]]:
         except UserError:
             if not HUB_ID.fullmatch(value):
                 raise
-            yield value, _download(value, where)
+            yield value, download(value, where)
 
 
 def weights_of(chosen: Chosen) -> list[Named]:
@@ -136,7 +136,12 @@ def _whole(folder: Path) -> bool:
     return all((folder / shard).exists() for shard in shards)
 
 
-def _download(value: str, where: str) -> Path:
+def download(value: str, where: object = None) -> Path:
+    """Download a hub id (`owner/name`, `owner/name@revision`) into the hub's own cache; give its folder.
+
+    Raises:
+        UserError: the hub does not have it, has no safetensors of it, or cannot be reached.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

@@ -159,6 +159,26 @@ def test_missing_config_is_named_with_the_nearest_shipped_one() -> None:
     assert "did you mean 'blip2_tiny'?" in refused(Path("blip2_tinny"))
 
 
+def test_a_path_beside_the_config_moves_with_it(tmp_path: Path) -> None:
+    for home in (tmp_path / "here", tmp_path / "there"):
+        home.mkdir()
+        (home / "own.yaml").write_text(CONFIG.replace("queries: 4", "queries: 4, init: ./weights/bridge"))
+        assert load(home / "own.yaml").model.bridge.options.init == str(home / "weights/bridge")
+    # Who types a path means the folder in which they stand.
+    assert load(home / "own.yaml", "model.bridge.init=./mine").model.bridge.options.init == "./mine"
+
+
+def test_a_model_alone_is_a_config_that_can_be_loaded_but_not_half_a_run(tmp_path: Path) -> None:
+    (tmp_path / "whole.yaml").write_text(CONFIG)
+    values = read_yaml(tmp_path / "whole.yaml")
+    alone = tmp_path / "alone.yaml"
+    alone.write_text(as_yaml({"model": values["model"]}))
+    assert load(alone).stages == {}
+    assert load(alone).stage_names == ["imported"]
+    alone.write_text(as_yaml({"model": values["model"], "data": values["data"]}))
+    assert "needs the section 'stages'" in refused(alone)
+
+
 def test_shipped_configs_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mmbridge.config import find_config
 
