@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmbridge_registry import RANDOM, Generation, LanguageModel, LanguageTokens, Published, TokenLoss, Tokens
+from mmbridge_registry import RANDOM, Generation, LanguageModel, LanguageTokens, Published, TokenLoss
+from mmbridge_registry.prompts import check_images, embed
 from mmbridge_registry.published import TRANSFORMERS
 from torch import Tensor
 from torch.nn import functional as F
@@ -52,15 +53,24 @@ class FlanT5(LanguageModel):
         """Sum the cross-entropy of the targets, float32; gradient flows to the soft prompt [B,Q,E] only."""
         tokens = tokens.to(self.lm.device)
         with self._own_dtype():
-            states = self._write(*self._read(soft_prompt, tokens.inputs), tokens.labels)
+            text = self.lm.get_input_embeddings()(tokens.inputs.ids)
+            embeddings = torch.cat([soft_prompt.to(text.device, text.dtype), text], 1)
+            mask = F.pad(tokens.inputs.mask.long(), (soft_prompt.shape[1], 0), value=1)
+            states = self._write(self._read(embeddings, mask), mask, tokens.labels)
             losses = token_losses(states, tokens.labels, self.lm.lm_head)
         return TokenLoss(losses.sum(), torch.tensor(len(losses), device=losses.device))
 
     @torch.no_grad()
     def generate(self, soft_prompt: Tensor, prompts: Sequence[str], generation: Generation) -> list[str]:
-        """Answer every prompt until `</s>`; prompts may differ in length and are never cut."""
+        """Answer every prompt until `</s>`; prompts may differ in length and images, and are never cut.
+
+        The encoder reads [text][image][text]... and `</s>`.
+
+        Raises:
+            UserError: images and placeholders do not agree in number.
+        """
         with self._own_dtype():
-            states, mask = self._read(soft_prompt, self.text.prompts(prompts).to(self.lm.device))
+            states, mask = self._read_prompts(soft_prompt, prompts)
             ids = self.lm.generate(
                 encoder_outputs=BaseModelOutput(last_hidden_state=states),
                 attention_mask=mask,
@@ -72,12 +82,15 @@ class FlanT5(LanguageModel):
     def score(self, soft_prompt: Tensor, prompts: Sequence[str], candidates: Sequence[Sequence[str]]) -> list[Tensor]:
         """Log-likelihood of every candidate: minus the summed `loss` of (prompt, candidate), but nothing is cut.
 
-        The encoder reads soft prompt and prompt once per row, for all candidates of the row.
+        The encoder reads images and prompt once per row, for all candidates of the row.
+
+        Raises:
+            UserError: as `generate`.
         """
         flat = [(row, text) for row, texts in enumerate(candidates) for text in texts]
         scores = torch.zeros(len(flat), device=self.lm.device)
         with self._own_dtype():
-            states, mask = self._read(soft_prompt, self.text.prompts(prompts).to(scores.device))
+            states, mask = self._read_prompts(soft_prompt, prompts)
             for first in range(0, len(flat), CANDIDATES):
                 some = slice(first, first + CANDIDATES)
                 rows, texts = zip(*flat[some], strict=True)
@@ -87,12 +100,15 @@ class FlanT5(LanguageModel):
                 scores[some] = row_likelihoods(written, labels, self.lm.lm_head)
         return list(scores.split([len(texts) for texts in candidates]))
 
-    def _read(self, soft_prompt: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor]:
-        """Encode [soft prompt][text]: states [B,Q+T,E] and mask [B,Q+T] int64."""
-        text = self.lm.get_input_embeddings()(tokens.ids)
-        mask = F.pad(tokens.mask.long(), (soft_prompt.shape[1], 0), value=1)
-        embeddings = torch.cat([soft_prompt.to(text.device, text.dtype), text], 1)
-        return self.lm.get_encoder()(inputs_embeds=embeddings, attention_mask=mask).last_hidden_state, mask
+    def _read_prompts(self, soft_prompt: Tensor, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Encode prompts with their images: states [B,T,E] and mask [B,T] int64."""
+        check_images(prompts, len(soft_prompt))
+        tokens = self.text.prompts(prompts, soft_prompt.shape[1]).to(self.lm.device)
+        mask = tokens.mask.long()
+        return self._read(embed(tokens.ids, soft_prompt, self.lm.get_input_embeddings()), mask), mask
+
+    def _read(self, embeddings: Tensor, mask: Tensor) -> Tensor:
+        return self.lm.get_encoder()(inputs_embeds=embeddings, attention_mask=mask).last_hidden_state
 
     def _write(self, encoded: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
         """Give the decoder's states [B,T',E], each of which predicts the label at its place."""
@@ -122,6 +138,7 @@ class FlanT5(LanguageModel):
             decoder_start_token_id=ids.pad,
             eos_token_id=ids.end,
             pad_token_id=ids.pad,
+            suppress_tokens=list(ids.silent) or None,
         )
 
     def published(self) -> Published:

@@ -1,12 +1,11 @@
 """Getting a FlanT5: random tensors of a published geometry, or a local transformers folder."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmbridge_registry import RANDOM, UserError
-from safetensors import SafetensorError
+from mmbridge_registry.transformers_folder import ATTENTION, check_weights, one_line, read_config
 from torch import nn
 from transformers import AutoModelForSeq2SeqLM, GenerationConfig, T5Config, T5ForConditionalGeneration
 
@@ -21,11 +20,13 @@ def load(options: FlanT5Options) -> T5ForConditionalGeneration:
         UserError: the folder is not a whole T5 in safetensors.
     """
     dtype = getattr(torch, options.dtype)
-    config = configuration(options)
-    if options.weights == RANDOM or torch.get_default_device().type == "meta":
-        model = fresh(config, dtype)
+    if options.weights == RANDOM:
+        model = fresh(configuration(options), dtype)
     else:
-        model = read(Path(options.weights), config, dtype)
+        with one_line("the weights cannot be read", Path(options.weights), "Fetch them again."):
+            config = configuration(options)
+            meta = torch.get_default_device().type == "meta"
+            model = fresh(config, dtype) if meta else read(Path(options.weights), config, dtype)
     # What a folder says about beams or lengths shall not leak into anybody's settings.
     model.generation_config = GenerationConfig()
     return model.requires_grad_(False)
@@ -47,17 +48,12 @@ def configuration(options: FlanT5Options) -> T5Config:
 
 def stored_configuration(folder: Path, architecture: Architecture | None) -> T5Config:
     """Read config.json; refuse another kind of model, and another geometry than the one that was named."""
-    file = folder / "config.json"
-    if not file.is_file():
-        raise UserError("there is no config.json.", where=folder, do="Give a transformers folder as weights.")
-    kind = json.loads(file.read_text()).get("model_type")
-    if kind != "t5":
-        raise UserError(f"this is a '{kind}' model, not a T5.", where=file, do="Choose the plugin that fits it.")
+    read_config(folder, "t5", "a T5")
     config = T5Config.from_pretrained(folder, local_files_only=True)
     if architecture is not None and not agrees(config, GEOMETRIES[architecture]):
         raise UserError(
             f"this is not the geometry of {architecture}.",
-            where=file,
+            where=folder / "config.json",
             do="Leave out `architecture`, or give other weights.",
         )
     return config
@@ -70,7 +66,7 @@ def agrees(config: T5Config, geometry: dict[str, Any]) -> bool:
 
 def fresh(config: T5Config, dtype: torch.dtype) -> T5ForConditionalGeneration:
     """Build with random tensors; FlanT5's output table is its own, which transformers ties unless a file says else."""
-    model = AutoModelForSeq2SeqLM.from_config(config, dtype=dtype)
+    model = AutoModelForSeq2SeqLM.from_config(config, dtype=dtype, attn_implementation=ATTENTION)
     if not config.scale_decoder_outputs:
         table = model.get_input_embeddings().weight
         model.lm_head.weight = nn.Parameter(torch.empty_like(table).normal_(std=config.d_model**-0.5))
@@ -79,19 +75,17 @@ def fresh(config: T5Config, dtype: torch.dtype) -> T5ForConditionalGeneration:
 
 def read(folder: Path, config: T5Config, dtype: torch.dtype) -> T5ForConditionalGeneration:
     """Read every tensor from safetensors; a tensor that is missing is an error, never a random one."""
-    if not any(folder.glob("*.safetensors")):
-        raise UserError(
-            "there is no .safetensors file; pickled weights (.bin) are never read.",
-            where=folder,
-            do="Get a revision that has safetensors, or convert it once.",
-        )
-    try:
-        loaded: Any = T5ForConditionalGeneration.from_pretrained(
-            folder, config=config, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-        model, found = loaded
-    except (OSError, RuntimeError, ValueError, SafetensorError) as cause:
-        raise UserError(f"the weights cannot be read: {cause}", where=folder, do="Fetch them again.") from cause
+    check_weights(folder)
+    loaded: Any = T5ForConditionalGeneration.from_pretrained(
+        folder,
+        config=config,
+        dtype=dtype,
+        attn_implementation=ATTENTION,
+        local_files_only=True,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    model, found = loaded
     if missing := sorted(found["missing_keys"]):
         raise UserError(f"{len(missing)} tensors are missing, first {missing[0]}.", where=folder, do="Fetch it again.")
     return model

@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 from mmbridge_registry import LanguageTokens, Tokens
 from mmbridge_registry.language_model import IGNORED
+from mmbridge_registry.prompts import texts_around, with_slots
 from torch import Tensor
 
 from mmbridge_flan_t5.vocabulary import Vocabulary, vocabulary
@@ -27,12 +28,13 @@ class FlanT5Tokenizer:
 
     def __call__(self, prompts: Sequence[str], targets: Sequence[str]) -> LanguageTokens:
         """Tokenise for training: both sides cut to `max_length`, `</s>` kept, padded on the right."""
-        return LanguageTokens(self.prompts(prompts, self.max_length), self.labels(targets, self.max_length))
+        inputs = self._stacked([self._closed(prompt, self.max_length) for prompt in prompts])
+        return LanguageTokens(inputs, self.labels(targets, self.max_length))
 
-    def prompts(self, prompts: Sequence[str], limit: int | None = None) -> Tokens:
-        """Tokenise what the encoder reads; without a limit nothing is cut."""
-        rows = [self._closed(prompt, limit) for prompt in prompts]
-        return Tokens(padded(rows, self.vocabulary.pad), padded([[1] * len(row) for row in rows], 0).bool())
+    def prompts(self, prompts: Sequence[str], queries: int) -> Tokens:
+        """Tokenise for generation, with `queries` slots per image; never cut, padded on the right."""
+        rows = ([self.vocabulary.encode(text) for text in texts_around(prompt)] for prompt in prompts)
+        return self._stacked([[*with_slots(texts, queries), self.vocabulary.end] for texts in rows])
 
     def labels(self, targets: Sequence[str], limit: int | None = None) -> Tensor:
         """Tokenise what the decoder writes [B,T']; pads are not scored."""
@@ -45,6 +47,9 @@ class FlanT5Tokenizer:
     def _closed(self, text: str, limit: int | None) -> list[int]:
         ids = self.vocabulary.encode(text)
         return [*(ids if limit is None else ids[: limit - 1]), self.vocabulary.end]
+
+    def _stacked(self, rows: Sequence[list[int]]) -> Tokens:
+        return Tokens(padded(rows, self.vocabulary.pad), padded([[1] * len(row) for row in rows], 0).bool())
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmbridge_registry import RANDOM, Generation, LanguageModel, LanguageTokens, Published, TokenLoss, Tokens, UserError
+from mmbridge_registry import RANDOM, Generation, LanguageModel, LanguageTokens, Published, TokenLoss, UserError
+from mmbridge_registry.prompts import check_images, embed
 from mmbridge_registry.published import TRANSFORMERS
 from torch import Tensor
 from torch.nn import functional as F
@@ -55,25 +56,34 @@ class Opt(LanguageModel):
         tokens = tokens.to(self.lm.device)
         self._check_length(soft_prompt.shape[1] + tokens.inputs.ids.shape[1])
         with self._own_dtype():
-            embeddings, mask = self._join(soft_prompt, tokens.inputs)
-            states = self.lm.model(inputs_embeds=embeddings, attention_mask=mask, use_cache=False).last_hidden_state
+            text = self.lm.get_input_embeddings()(tokens.inputs.ids)
+            states = self.lm.model(
+                inputs_embeds=torch.cat([soft_prompt.to(text.device, text.dtype), text], 1),
+                attention_mask=F.pad(tokens.inputs.mask.long(), (soft_prompt.shape[1], 0), value=1),
+                use_cache=False,
+            ).last_hidden_state
             predicting = states[:, soft_prompt.shape[1] - 1 : -1]  # the last query predicts the first token
             losses = token_losses(predicting, tokens.labels, self.lm.lm_head)
         return TokenLoss(losses.sum(), torch.tensor(len(losses), device=losses.device))
 
     @torch.no_grad()
     def generate(self, soft_prompt: Tensor, prompts: Sequence[str], generation: Generation) -> list[str]:
-        """Continue every prompt until a newline; prompts may differ in length and are never cut.
+        """Continue every prompt until a newline; prompts may differ in length and images, and are never cut.
+
+        A row is [image][`</s>`][text][image][text]...: `</s>` stands once, before the first text.
 
         Raises:
-            UserError: queries, prompt and answer are longer than the table of positions.
+            UserError: images and placeholders do not agree; a row is longer than the table of positions.
         """
-        tokens = self.text.prompts(prompts).to(self.lm.device)
-        self._check_length(soft_prompt.shape[1] + tokens.ids.shape[1] + generation.max_new_tokens)
+        check_images(prompts, len(soft_prompt))
+        tokens = self.text.prompts(prompts, soft_prompt.shape[1])
+        self._check_length(longest(tokens.mask) + generation.max_new_tokens)
+        tokens = tokens.to(self.lm.device)
         with self._own_dtype():
-            embeddings, mask = self._join(soft_prompt, tokens)
             ids = self.lm.generate(
-                inputs_embeds=embeddings, attention_mask=mask, generation_config=self._settings(generation)
+                inputs_embeds=embed(tokens.ids, soft_prompt, self.lm.get_input_embeddings()),
+                attention_mask=tokens.mask.long(),
+                generation_config=self._settings(generation),
             )
         return self.text.decode(ids)
 
@@ -81,41 +91,44 @@ class Opt(LanguageModel):
     def score(self, soft_prompt: Tensor, prompts: Sequence[str], candidates: Sequence[Sequence[str]]) -> list[Tensor]:
         """Log-likelihood of every candidate: minus the summed `loss` of (prompt, candidate), but nothing is cut.
 
-        The soft prompt is read once per row; the row's candidates share its keys and values.
+        A row is read once up to its last image; the row's candidates share its keys and values.
+
+        Raises:
+            UserError: as `generate`.
         """
+        check_images(prompts, len(soft_prompt))
+        opening = self.text.openings(prompts, soft_prompt.shape[1])
+        self._check_length(longest(opening.mask))
         flat = [(row, prompts[row], text) for row, texts in enumerate(candidates) for text in texts]
         scores = torch.zeros(len(flat), device=self.lm.device)
         with self._own_dtype():
-            image = self.lm.model(inputs_embeds=self._cast(soft_prompt), use_cache=True)
+            read = self.lm.model(
+                inputs_embeds=embed(opening.ids.to(scores.device), soft_prompt, self.lm.get_input_embeddings()),
+                attention_mask=opening.mask.long().to(scores.device),
+                use_cache=True,
+            )
             for first in range(0, len(flat), CANDIDATES):
                 some = slice(first, first + CANDIDATES)
                 rows, asked, texts = zip(*flat[some], strict=True)
-                index = torch.tensor(rows, device=scores.device)
-                scores[some] = self._likelihoods(image, index, self.text.pairs(asked, texts).to(scores.device))
+                index, endings = torch.tensor(rows), self.text.endings(asked, texts)
+                mask = torch.cat([opening.mask[index], endings.inputs.mask], 1)
+                self._check_length(longest(mask))
+                whole = (index.to(scores.device), mask.to(scores.device), endings.to(scores.device))
+                scores[some] = self._likelihoods(read, *whole)
         return list(scores.split([len(texts) for texts in candidates]))
 
-    def _likelihoods(self, image: Any, index: Tensor, tokens: LanguageTokens) -> Tensor:
-        """Log-likelihood [n] of texts, each after row `index` [n] of the soft prompts that were read."""
-        last = image.last_hidden_state[index, -1:]
-        cache = DynamicCache([(layer.keys[index], layer.values[index]) for layer in image.past_key_values.layers])
-        queries = cache.get_seq_length()
-        self._check_length(queries + tokens.inputs.ids.shape[1])
+    def _likelihoods(self, read: Any, index: Tensor, mask: Tensor, tokens: LanguageTokens) -> Tensor:
+        """Log-likelihood [n] of texts, each after row `index` [n] of what was read; `mask` [n,P+T] is of both."""
+        cache = DynamicCache([(layer.keys[index], layer.values[index]) for layer in read.past_key_values.layers])
+        opened = mask[:, : cache.get_seq_length()].sum(1)
+        last = read.last_hidden_state[index, opened - 1][:, None]
         states = self.lm.model(
             inputs_embeds=self.lm.get_input_embeddings()(tokens.inputs.ids),
-            attention_mask=F.pad(tokens.inputs.mask.long(), (queries, 0), value=1),
+            attention_mask=mask.long(),
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
         return row_likelihoods(torch.cat([last, states[:, :-1]], 1), tokens.labels, self.lm.lm_head)
-
-    def _join(self, soft_prompt: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor]:
-        """Put soft prompts before texts: embeddings [B,Q+T,E] and mask [B,Q+T] int64."""
-        text = self.lm.get_input_embeddings()(tokens.ids)
-        mask = F.pad(tokens.mask.long(), (soft_prompt.shape[1], 0), value=1)
-        return torch.cat([self._cast(soft_prompt), text], 1), mask
-
-    def _cast(self, soft_prompt: Tensor) -> Tensor:
-        return soft_prompt.to(self.lm.device, self.lm.dtype)
 
     def _own_dtype(self) -> torch.autocast:
         return torch.autocast(self.lm.device.type, enabled=False)
@@ -134,17 +147,23 @@ class Opt(LanguageModel):
             bos_token_id=ids.bos,
             eos_token_id=ids.newline,
             pad_token_id=ids.pad,
+            suppress_tokens=list(ids.silent) or None,
         )
 
     def _check_length(self, length: int) -> None:
         limit = self.lm.config.max_position_embeddings
         if length > limit:
             raise UserError(
-                f"queries and text may take {length} positions, this OPT has {limit}.",
-                do="Shorten the text, or lower max_new_tokens.",
+                f"images and text take {length} positions, this OPT has {limit}.",
+                do="Shorten the text, show fewer images, or lower max_new_tokens.",
             )
 
     def published(self) -> Published:
         """Give it as transformers saves it, tied tensors once."""
         tokenizer = None if self.text.source == RANDOM else Path(self.text.source)
         return Published(TRANSFORMERS, self.lm.config.to_dict(), dict(self.lm.named_parameters()), tokenizer)
+
+
+def longest(mask: Tensor) -> int:
+    """Give the number of tokens of the longest row; pads take no position."""
+    return int(mask.sum(1).max())

@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 from mmbridge_registry import LanguageTokens, Tokens
 from mmbridge_registry.language_model import IGNORED
+from mmbridge_registry.prompts import SLOT, texts_around, with_slots
 from torch import Tensor
 
 from mmbridge_opt.vocabulary import Vocabulary, vocabulary
@@ -28,39 +29,62 @@ class OptTokenizer:
 
     def __call__(self, prompts: Sequence[str], targets: Sequence[str]) -> LanguageTokens:
         """Tokenise for training: cut to `max_length`, padded on the right, only target and end scored."""
-        return self.pairs(prompts, targets, self.max_length)
+        pairs = zip(prompts, targets, strict=True)
+        return self._labelled([self._row(self._opened(prompt), target, self.max_length) for prompt, target in pairs])
 
-    def pairs(self, prompts: Sequence[str], targets: Sequence[str], limit: int | None = None) -> LanguageTokens:
-        """Tokenise (prompt, target) pairs; without a limit nothing is cut."""
-        rows = [self._row(prompt, target, limit) for prompt, target in zip(prompts, targets, strict=True)]
-        ids = padded([ids for ids, _ in rows], self.vocabulary.pad)
-        mask = padded([[1] * len(ids) for ids, _ in rows], 0).bool()
-        return LanguageTokens(Tokens(ids, mask), padded([labels for _, labels in rows], IGNORED))
+    def prompts(self, prompts: Sequence[str], queries: int) -> Tokens:
+        """Tokenise for generation, with `queries` slots per image; never cut, padded so that all rows end together.
 
-    def prompts(self, prompts: Sequence[str]) -> Tokens:
-        """Tokenise for generation: never cut, padded on the left, so that every row is continued at its end."""
-        rows = [self._given(prompt) or [self.vocabulary.bos] for prompt in prompts]
-        ids = padded([row[::-1] for row in rows], self.vocabulary.pad).flip(1)
-        return Tokens(ids, padded([[1] * len(row) for row in rows], 0).bool().flip(1))
+        Pads stand after a leading image or else after the leading `</s>`: transformers would take pads in front for
+        text and not penalise the repetition of as many new tokens.
+        """
+        rows = [with_slots(self._texts(prompt), queries) for prompt in prompts]
+        longest = max(map(len, rows), default=0)
+        ids, mask = [], []
+        for row in rows:
+            lead, gap = queries if row[0] == SLOT else 1, longest - len(row)
+            ids.append([*row[:lead], *[self.vocabulary.pad] * gap, *row[lead:]])
+            mask.append([*[1] * lead, *[0] * gap, *[1] * (len(row) - lead)])
+        return Tokens(padded(ids, self.vocabulary.pad), padded(mask, 0).bool())
+
+    def openings(self, prompts: Sequence[str], queries: int) -> Tokens:
+        """Tokenise prompts up to their last image; padded on the right."""
+        return self._stacked([with_slots([*self._texts(prompt)[:-1], []], queries) for prompt in prompts])
+
+    def endings(self, prompts: Sequence[str], targets: Sequence[str]) -> LanguageTokens:
+        """Tokenise what comes after the last image, with targets; nothing is cut."""
+        rows = [self._row(self._texts(prompt)[-1], target) for prompt, target in zip(prompts, targets, strict=True)]
+        return self._labelled(rows)
 
     def decode(self, ids: Tensor) -> list[str]:
         """Give the text of generated rows [B,T]: no special token, no newline at the end."""
         return [self.vocabulary.decode(row).strip() for row in ids.tolist()]
 
-    def _given(self, prompt: str) -> list[int]:
-        text = prompt.rstrip()  # a blank belongs to the word after it
-        return [self.vocabulary.bos, *self.vocabulary.encode(text)] if text else []
+    def _opened(self, prompt: str) -> list[int]:
+        return [self.vocabulary.bos, *self.vocabulary.encode(prompt.rstrip())]  # a blank belongs to the word after it
 
-    def _row(self, prompt: str, target: str, limit: int | None) -> tuple[list[int], list[int]]:
-        given, text, newline = self._given(prompt), target.strip(), self.vocabulary.newline
-        if given:
-            ids = [*given, *self.vocabulary.encode(f" {text}"), newline]
-        else:
-            ids = [self.vocabulary.bos, *self.vocabulary.encode(text), newline]
+    def _texts(self, prompt: str) -> list[list[int]]:
+        """Ids of the texts around a prompt's images; `</s>` opens the first that is not empty, or else the last."""
+        *texts, last = texts_around(prompt)
+        ids = [self.vocabulary.encode(text) for text in (*texts, last.rstrip())]
+        first = next((place for place, text in enumerate(ids) if text), -1)
+        ids[first] = [self.vocabulary.bos, *ids[first]]
+        return ids
+
+    def _row(self, given: list[int], target: str, limit: int | None = None) -> tuple[list[int], list[int]]:
+        text, newline = target.strip(), self.vocabulary.newline
+        told = 0 if given == [self.vocabulary.bos] else len(given)
+        ids = [*given, *self.vocabulary.encode(f" {text}" if told else text), newline]
         cut = ids[:limit]
-        if self.keep_newline and len(given) < len(cut) < len(ids):
+        if self.keep_newline and told < len(cut) < len(ids):
             cut[-1] = newline
-        return cut, [IGNORED if place < len(given) else token for place, token in enumerate(cut)]
+        return cut, [IGNORED if place < told else token for place, token in enumerate(cut)]
+
+    def _labelled(self, rows: Sequence[tuple[list[int], list[int]]]) -> LanguageTokens:
+        return LanguageTokens(self._stacked([ids for ids, _ in rows]), padded([labels for _, labels in rows], IGNORED))
+
+    def _stacked(self, rows: Sequence[list[int]]) -> Tokens:
+        return Tokens(padded(rows, self.vocabulary.pad), padded([[1] * len(row) for row in rows], 0).bool())
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

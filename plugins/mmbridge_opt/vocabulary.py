@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Protocol
 
 from mmbridge_registry import RANDOM, UserError
+from mmbridge_registry.language_model import IMAGE
+from mmbridge_registry.transformers_folder import one_line, read_settings
 from transformers import AutoTokenizer
 
 
@@ -15,6 +17,9 @@ class Vocabulary(Protocol):
     pad: int
     newline: int
     size: int
+    """One more than the largest id."""
+    silent: Sequence[int]
+    """Ids that a model must not write: rows of its table that are no token's, and the image placeholder."""
 
     def encode(self, text: str) -> list[int]: ...
 
@@ -27,6 +32,7 @@ class StandInVocabulary:
     bos, pad, newline = 2, 1, 50118
     size = 50119
     first_byte = 4
+    silent: Sequence[int] = ()
 
     def encode(self, text: str) -> list[int]:
         """Give the id of every byte of the text."""
@@ -41,23 +47,26 @@ class StandInVocabulary:
 class StoredVocabulary:
     """The tokenizer of a local folder."""
 
-    def __init__(self, folder: Path) -> None:
-        try:
+    def __init__(self, folder: Path, limit: int) -> None:
+        settings = folder / "tokenizer_config.json"
+        if settings.exists():
+            read_settings(settings)
+        with one_line("there is no tokenizer", folder, "Name its folder as `tokenizer`."):
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        except (OSError, ValueError) as cause:
-            raise UserError(
-                f"there is no tokenizer: {cause}", where=folder, do="Name its folder as `tokenizer`."
-            ) from cause
+        ids = self._tokenizer.get_vocab()
+        self._image = ids.pop(IMAGE, None)
+        self.size = 1 + max(ids.values())
+        self.silent: Sequence[int] = sorted({*range(limit)} - {*ids.values()})
         self.bos, self.pad = self._tokenizer.bos_token_id, self._tokenizer.pad_token_id
         newline = self.encode("\n")
         if self.bos is None or self.pad is None or len(newline) != 1:
             raise UserError("this tokenizer lacks a bos, a pad or a newline token.", where=folder, do="Use OPT's own.")
         self.newline = newline[0]
-        self.size = len(self._tokenizer)
 
     def encode(self, text: str) -> list[int]:
-        """Give the ids of the text alone."""
-        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        """Give the ids of the text alone; a placeholder that somebody spells in it is left out."""
+        ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return [i for i in ids if i != self._image]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Give the text of the ids; special ones have none."""
@@ -66,7 +75,7 @@ class StoredVocabulary:
 
 def vocabulary(source: str, limit: int) -> Vocabulary:
     """Open a tokenizer whose ids must stay below `limit`, the rows of the embedding table."""
-    opened = StandInVocabulary() if source == RANDOM else StoredVocabulary(Path(source))
+    opened = StandInVocabulary() if source == RANDOM else StoredVocabulary(Path(source), limit)
     if opened.size > limit:
         raise UserError(
             f"the tokenizer has {opened.size} tokens, the language model only {limit}.",

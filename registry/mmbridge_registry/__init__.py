@@ -29,7 +29,15 @@ from mmbridge_registry.record import Record
 
 if TYPE_CHECKING:
     from mmbridge_registry.bridge import Bridge, ImageState, TextBridge
-    from mmbridge_registry.evaluation import EncodedImages, Evaluated, Evaluation, Example, Metric, VisionLanguage
+    from mmbridge_registry.evaluation import (
+        EncodedImages,
+        Evaluated,
+        Evaluation,
+        Example,
+        Matched,
+        Metric,
+        VisionLanguage,
+    )
     from mmbridge_registry.format import Assembled, Exported, Format, Imported
     from mmbridge_registry.language_model import LanguageModel, LanguageTokens, TokenLoss
     from mmbridge_registry.objective import Draft, Objective, ObjectiveLoss, Sample
@@ -40,7 +48,7 @@ if TYPE_CHECKING:
 
 _NEEDS_TORCH = {
     "bridge": ("Bridge", "ImageState", "TextBridge"),
-    "evaluation": ("EncodedImages", "Evaluated", "Evaluation", "Example", "Metric", "VisionLanguage"),
+    "evaluation": ("EncodedImages", "Evaluated", "Evaluation", "Example", "Matched", "Metric", "VisionLanguage"),
     "format": ("Assembled", "Exported", "Format", "Imported"),
     "language_model": ("LanguageModel", "LanguageTokens", "TokenLoss"),
     "objective": ("Draft", "Objective", "ObjectiveLoss", "Sample"),
@@ -89,6 +97,7 @@ __all__ = [
     "Imported",
     "LanguageModel",
     "LanguageTokens",
+    "Matched",
     "Metric",
     "MmbridgeError",
     "Objective",

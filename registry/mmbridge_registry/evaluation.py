@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -49,6 +49,15 @@ class Evaluated:
     examples: Sequence[Example] = field(default_factory=tuple)
 
 
+class Matched(NamedTuple):
+    """How well images and texts fit, pair by pair: two scores that do not compare with each other."""
+
+    itm: Tensor
+    """ITM probability [n] that the text describes the image: softmax, taken once, of the mean over queries."""
+    itc: Tensor
+    """ITC score [n]: the largest cosine over queries, not divided by the temperature."""
+
+
 class EncodedImages(Protocol):
     """Images that the vision encoder has read once, to be compared with many texts."""
 
@@ -64,14 +73,20 @@ class EncodedImages(Protocol):
 
 
 class VisionLanguage(Protocol):
-    """A model that answers. Images are encoded bytes, paths or PIL images; every list may be of any length."""
+    """A model that answers. Images are encoded bytes, paths or PIL images; every list may be of any length.
+
+    What the model has not learned raises `UserError`.
+    """
 
     def encode(self, images: Sequence["bytes | Path | str | Image"]) -> EncodedImages:
         """Run the vision encoder once per image and keep its features, for protocols that ask again and again."""
         ...
 
     def caption(
-        self, images: Sequence["bytes | Path | str | Image"], prompt: str = "", generation: Generation = ...
+        self,
+        images: Sequence["bytes | Path | str | Image"],
+        prompt: str | Sequence[str] = "",
+        generation: Generation = ...,
     ) -> list[str]:
         """Write a caption per image with the language model (or, without one, the text bridge itself)."""
         ...
@@ -79,15 +94,34 @@ class VisionLanguage(Protocol):
     def answer(
         self,
         images: Sequence["bytes | Path | str | Image"],
-        questions: Sequence[str],
-        prompt: str = "Question: {} Answer:",
+        questions: str | Sequence[str] | None = None,
+        prompt: str | Sequence[str] = "Question: {} Answer:",
         generation: Generation = ...,
     ) -> list[str]:
-        """Answer one question per image."""
+        """Answer one question per image; without questions the prompt itself is asked."""
         ...
 
-    def match(self, images: Sequence["bytes | Path | str | Image"], texts: Sequence[str]) -> Tensor:
-        """ITM probability [n] that image i and text i belong together."""
+    def complete(
+        self,
+        images: Sequence[Sequence["bytes | Path | str | Image"]],
+        prompts: Sequence[str],
+        generation: Generation = ...,
+    ) -> list[str]:
+        """Go on after prompts with any number of images each, in the places that `<image>` marks."""
+        ...
+
+    def rank(
+        self,
+        images: Sequence["bytes | Path | str | Image"],
+        questions: str | Sequence[str] | None,
+        candidates: Sequence[str] | Sequence[Sequence[str]],
+        prompt: str | Sequence[str] = "Question: {} Answer:",
+    ) -> list[list[float]]:
+        """Log-likelihood (sum over tokens, natural log) of every candidate answer of every row."""
+        ...
+
+    def match(self, images: Sequence["bytes | Path | str | Image"], texts: Sequence[str]) -> Matched:
+        """Compare image i with text i."""
         ...
 
     def embed_images(self, images: Sequence["bytes | Path | str | Image"]) -> Tensor:

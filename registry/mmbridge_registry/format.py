@@ -21,8 +21,8 @@ class Imported:
     title: str
     """What was recognised, as people call it ("LAVIS stage 2, ViT-g, OPT")."""
     model: Mapping[str, Any]
-    """The `model:` section of a config. Weights that the source does not hold are named by hub id, or None if it
-    cannot be known which they are; parts in `towers` have no `weights` here."""
+    """The `model:` section of a config. Weights that the source does not hold are named by hub id; parts in `towers`
+    have no `weights` here. An option that cannot be known and must be, is None: the user is asked for it."""
     bridge: Mapping[str, Tensor]
     """The bridge's tensors, by the names of its own `published()`; what is missing, the source does not hold."""
     projection: Mapping[str, Tensor]

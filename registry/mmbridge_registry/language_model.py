@@ -91,4 +91,7 @@ class LanguageModel(Tower, ABC):
 
     @abstractmethod
     def score(self, soft_prompt: Tensor, prompts: Sequence[str], candidates: Sequence[Sequence[str]]) -> list[Tensor]:
-        """Log-likelihood (sum over tokens, natural log) of every candidate of every row, given image and prompt."""
+        """Log-likelihood (sum over tokens, natural log) of every candidate of every row, given images and prompt.
+
+        Prompts have images as in `generate`, and are refused as there.
+        """

@@ -29,7 +29,7 @@ def write_t5(folder: Path, **changes: object) -> Path:
     torch.manual_seed(0)
     model = T5ForConditionalGeneration(T5Config(**{**TINY, **changes}))
     if not changes.get("tie_word_embeddings"):
-        model.lm_head.weight = torch.nn.Parameter(torch.randn(125, 32))
+        model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight))
     model.save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
     hub = {"tie_word_embeddings": config.pop("scale_decoder_outputs") is not False}

@@ -1,11 +1,13 @@
 """The conformance check of language models."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from mmbridge_registry.language_model import IGNORED, LanguageModel, LanguageTokens
+from mmbridge_registry.errors import UserError
+from mmbridge_registry.language_model import IGNORED, IMAGE, LanguageModel, LanguageTokens
 from mmbridge_registry.options import Generation
 from mmbridge_registry.testing.promises import (
     expect,
@@ -38,14 +40,16 @@ def check_language_model(
     expect_stays_in_eval_mode(model)
     expect(0 < model.token_scale < float("inf"), "token_scale is the size of the token embeddings, positive and finite")
     tokens = _check_tokenizer(model, prompts, targets)
-    noise = torch.randn(len(prompts), QUERIES, model.width, generator=torch.Generator().manual_seed(0))
-    soft_prompt = model.token_scale * noise
+    noise = torch.randn(max(len(prompts), 3), QUERIES, model.width, generator=torch.Generator().manual_seed(0))
+    images = model.token_scale * noise
+    soft_prompt = images[: len(prompts)]
     with state(model, grad=False, training=False):
         _check_loss(model, soft_prompt, tokens, prompts, targets)
         _check_gradient(model, soft_prompt, tokens)
         for beams in (1, 2):
             _check_generation(model, soft_prompt, prompts, Generation(max_new_tokens=5, beams=beams))
         _check_scores(model, soft_prompt, prompts, targets)
+        _check_images(model, images[:3], prompts[0], targets)
     expect_saves(model, lambda part: part.loss(soft_prompt, tokens).total)
 
 
@@ -122,3 +126,35 @@ def _check_scores(model: LanguageModel, soft_prompt: Tensor, prompts: Sequence[s
         expect_close(scores[row], alone, "score gives for a batch what its rows give alone")
         losses = [model.loss(one, model.tokenizer([prompts[row]], [text])).total for text in texts]
         expect_close(scores[row], -torch.stack(losses), "score is the log-likelihood: minus the loss of the candidate")
+
+
+def _check_images(model: LanguageModel, soft_prompt: Tensor, prompt: str, targets: Sequence[str]) -> None:
+    """Check prompts that have places for images; there are three."""
+    one, two = f"{IMAGE} {prompt}", f"{prompt} {IMAGE} {prompt} {IMAGE} {prompt}"
+
+    def ask(images: list[int], *prompts: str) -> tuple[list[str], Tensor]:
+        texts = model.generate(soft_prompt[images], prompts, Generation(max_new_tokens=5))
+        return texts, torch.cat(model.score(soft_prompt[images], prompts, [targets] * len(prompts)))
+
+    same = "a prompt that begins with its only placeholder is the prompt without it"
+    (texts, scores), (plain_texts, plain_scores) = ask([0], one), ask([0], prompt)
+    expect(texts == plain_texts, f"{same}: {texts}, {plain_texts}")
+    expect_close(scores, plain_scores, same)
+    whole = "a batch with different numbers of images gives what its rows give alone"
+    (texts, scores), alone = ask([0, 1, 2, 2], one, two, prompt), (ask([0], one), ask([1, 2], two), ask([2], prompt))
+    expect(texts == [text for row, _ in alone for text in row], f"{whole}: {texts}")
+    expect_close(scores, torch.cat([row for _, row in alone]), whole)
+    swapped = ask([2, 1], two)[1]
+    expect(not torch.allclose(swapped, alone[1][1], rtol=1e-5), "every image stands in its own place: order matters")
+    for asked, images in ((two, []), (two, [0]), (two, [0, 1, 2]), (prompt, []), (prompt, [0, 1])):
+        given = soft_prompt[images], [asked]
+        _expect_refusal("generate", partial(model.generate, *given, Generation(max_new_tokens=5)))
+        _expect_refusal("score", partial(model.score, *given, [targets]))
+
+
+def _expect_refusal(method: str, call: Callable[[], object]) -> None:
+    try:
+        call()
+    except UserError:
+        return
+    raise AssertionError(f"{method} raises UserError where placeholders and images differ in number")

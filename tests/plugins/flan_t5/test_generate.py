@@ -5,10 +5,11 @@ import torch
 from mmbridge_flan_t5 import FlanT5Options, build_flan_t5
 from mmbridge_flan_t5.tokenizer import FlanT5Tokenizer
 from mmbridge_registry import Generation
+from mmbridge_registry.prompts import SLOT
 from toys.tiny_t5 import with_erf
 from toys.transformers_blip2 import Reference
 
-END = 1
+END, NOBODY = 1, 124
 PROMPTS = ["", "a photo of", "question: what color is it? short answer:", "a"]
 GREEDY = Generation(max_new_tokens=12)
 BEAM = Generation(beams=3, max_new_tokens=12, length_penalty=-1.0)
@@ -32,11 +33,11 @@ def written(monkeypatch):
 def test_tokens_equal_transformers_blip2(folder, written, generation):
     t5 = build_flan_t5(FlanT5Options(weights=str(folder), activation="gelu"))
     reference = Reference(with_erf(folder), batch=4)
-    tokens = t5.text.prompts(PROMPTS)
+    tokens = t5.text.prompts(PROMPTS, reference.queries)
     expected = reference.model.generate(
         reference.pixels,
-        reference.placed(tokens.ids),
-        attention_mask=reference.placed(tokens.mask.long(), fill=1),
+        tokens.ids.where(tokens.ids != SLOT, reference.placeholder),
+        attention_mask=tokens.mask.long(),
         num_beams=generation.beams,
         max_new_tokens=generation.max_new_tokens,
         min_new_tokens=generation.min_new_tokens,
@@ -45,6 +46,7 @@ def test_tokens_equal_transformers_blip2(folder, written, generation):
         decoder_start_token_id=0,
         pad_token_id=0,
         eos_token_id=END,
+        suppress_tokens=[reference.placeholder],
     )
     texts = t5.generate(reference.soft_prompt, PROMPTS, generation)
     for row, ids in zip(written, expected[:, 1:].tolist(), strict=True):
@@ -77,3 +79,23 @@ def test_sampling_follows_torchs_generator_and_the_nucleus(t5, soft_prompt):
     assert texts[0] == texts[1] != texts[2]
     narrow = Generation(sample=True, top_p=1e-6, max_new_tokens=8)
     assert t5.generate(soft_prompt, PROMPTS, narrow) == t5.generate(soft_prompt, PROMPTS, Generation(max_new_tokens=8))
+
+
+def test_every_row_draws_from_its_own_nucleus(t5, soft_prompt, written):
+    """Two prompts, 300 draws of the first token each, against probabilities sorted by hand."""
+    logits = []
+    hook = t5.lm.lm_head.register_forward_hook(lambda _, __, out: logits.append(out[:, -1].double()))
+    torch.manual_seed(0)
+    drawn = Generation(sample=True, top_p=0.6, temperature=2.0, max_new_tokens=1)
+    t5.generate(soft_prompt[:2].repeat(300, 1, 1), ["a photo of", "<image> the"] * 300, drawn)
+    hook.remove()
+    for row in (0, 1):
+        odds = (logits[0][row, :NOBODY] / 2.0).softmax(-1)
+        best = odds.argsort(descending=True)
+        nucleus = best[: int((odds[best].cumsum(0) < 0.6).sum()) + 1]
+        expected = odds[nucleus] / odds[nucleus].sum()
+        tokens = torch.tensor([ids[0] for ids in written[row::2]])
+        found = torch.stack([(tokens == token).double().mean() for token in nucleus])
+        assert float(found.sum()) == pytest.approx(1)
+        assert (found - expected).abs().sum() / 2 < 0.15
+        assert 1 < len(nucleus) < 40

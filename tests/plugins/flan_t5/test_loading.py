@@ -9,7 +9,8 @@ from mmbridge_flan_t5 import FlanT5Options, build_flan_t5
 from mmbridge_flan_t5.geometries import GEOMETRIES
 from mmbridge_registry import Generation, UserError
 from pydantic import ValidationError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from toys.hostile_folder import TRAPS, change, cut, drop
 from transformers.activations import ACT2FN
 
 PUBLISHED = {
@@ -108,17 +109,6 @@ def test_settings_of_the_folder_do_not_leak(copy, t5, soft_prompt):
     assert other.generate(soft_prompt, ["a"] * 4, settings) == t5.generate(soft_prompt, ["a"] * 4, settings)
 
 
-def drop(folder, name):
-    tensors = load_file(folder / "model.safetensors")
-    del tensors[name]
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-
-
-def change(folder, **values):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **values}))
-
-
 @pytest.mark.parametrize(
     ("breakage", "message"),
     [
@@ -127,7 +117,11 @@ def change(folder, **values):
         (lambda f: (f / "model.safetensors").write_bytes(b"12345678901234567890"), "cannot be read"),
         (lambda f: (f / "config.json").write_text('{"model_type": "mt5"}'), "'mt5' model, not a T5"),
         (lambda f: drop(f, "decoder.final_layer_norm.weight"), "1 tensors are missing, first decoder.final_layer_norm"),
-        (lambda f: change(f, d_ff=40), "cannot be read"),
+        (lambda f: change(f, d_ff=40), "cannot be read: tensors have other shapes than config.json says"),
+        (cut, "cannot be read"),
+        (lambda f: change(f, d_ff="wide"), "cannot be read: .*'d_ff' expected int"),
+        (lambda f: change(f, feed_forward_proj="gated-exec", dense_act_fn="exec"), "cannot be read"),
+        (lambda f: (f / "config.json").write_text("{"), "not JSON"),
     ],
 )
 def test_a_broken_folder_is_refused(copy, breakage, message):
@@ -136,6 +130,7 @@ def test_a_broken_folder_is_refused(copy, breakage, message):
         build_flan_t5(FlanT5Options(weights=str(copy)))
     assert str(copy) in error.value.where
     assert error.value.do
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_a_folder_of_another_geometry_than_named_is_refused(folder):
@@ -152,3 +147,27 @@ def test_architecture_comes_from_the_name():
 def test_random_without_architecture_is_refused():
     with pytest.raises(ValidationError, match="name an architecture"):
         FlanT5Options(weights="random")
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_what_a_stranger_left_is_never_run(copy, tmp_path, trap):
+    trap(copy, tmp_path / "sprung")
+    with pytest.raises(UserError) as error:
+        build_flan_t5(FlanT5Options(weights=str(copy))).tokenizer([""], ["a"])
+    assert len(str(error.value).splitlines()) == 1
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_attention_from_a_hub_is_not_looked_for(copy, t5, soft_prompt):
+    change(copy, _attn_implementation="stranger/attention", attn_implementation="stranger/attention")
+    other = build_flan_t5(FlanT5Options(weights=str(copy)))
+    settings = Generation(max_new_tokens=5)
+    assert other.generate(soft_prompt, ["a"] * 4, settings) == t5.generate(soft_prompt, ["a"] * 4, settings)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "", '{"model": 1}'])
+def test_a_broken_tokenizer_is_told_in_one_line(copy, text):
+    (copy / "tokenizer.json").write_text(text)
+    with pytest.raises(UserError, match="no tokenizer") as error:
+        build_flan_t5(FlanT5Options(weights=str(copy))).tokenizer([""], ["a"])
+    assert len(str(error.value).splitlines()) == 1

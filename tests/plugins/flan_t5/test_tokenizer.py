@@ -10,6 +10,7 @@ from mmbridge_flan_t5.tokenizer import FlanT5Tokenizer
 from mmbridge_flan_t5.vocabulary import StandInVocabulary
 from mmbridge_registry import UserError
 from mmbridge_registry.language_model import IGNORED
+from mmbridge_registry.prompts import SLOT
 
 PAD, END = 0, 1
 A, PHOTO, OF, THE, CAT = 3, 16, 6, 4, 29
@@ -36,8 +37,8 @@ def test_truncation_keeps_the_end_on_both_sides(folder):
 
 
 def test_generation_never_cuts(folder):
-    tokens = FlanT5Tokenizer(str(folder), 125, 3).prompts(["", "a photo of the cat"])
-    assert tokens.ids.tolist() == [[END] + [PAD] * 5, [A, PHOTO, OF, THE, CAT, END]]
+    tokens = FlanT5Tokenizer(str(folder), 125, 3).prompts(["", "a photo of the cat"], queries=2)
+    assert tokens.ids.tolist() == [[SLOT] * 2 + [END] + [PAD] * 5, [SLOT] * 2 + [A, PHOTO, OF, THE, CAT, END]]
 
 
 def test_decoding_drops_specials(tokenizer):

@@ -10,7 +10,8 @@ from mmbridge_opt import OptOptions, build_opt
 from mmbridge_opt.geometries import GEOMETRIES
 from mmbridge_registry import Generation, UserError
 from pydantic import ValidationError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from toys.hostile_folder import TRAPS, change, cut, drop
 
 PUBLISHED = {
     "opt-125m": 125_239_296,
@@ -111,7 +112,11 @@ def test_settings_of_the_folder_do_not_leak(copy, opt, soft_prompt):
             lambda f: drop(f, "model.decoder.layers.1.fc1.bias"),
             "1 tensors are missing, first model.decoder.layers.1.fc1",
         ),
-        (lambda f: change(f, ffn_dim=40), "cannot be read"),
+        (lambda f: change(f, ffn_dim=40), "cannot be read: tensors have other shapes than config.json says"),
+        (cut, "cannot be read"),
+        (lambda f: change(f, ffn_dim="wide"), "cannot be read: .*'ffn_dim' expected int"),
+        (lambda f: change(f, activation_function="exec"), "cannot be read"),
+        (lambda f: (f / "config.json").write_text("{"), "not JSON"),
     ],
 )
 def test_a_broken_folder_is_refused(copy, breakage, message):
@@ -120,17 +125,7 @@ def test_a_broken_folder_is_refused(copy, breakage, message):
         build_opt(OptOptions(weights=str(copy)))
     assert str(copy) in error.value.where
     assert error.value.do
-
-
-def drop(folder, name):
-    tensors = load_file(folder / "model.safetensors")
-    del tensors[name]
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-
-
-def change(folder, **values):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **values}))
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_a_folder_of_another_geometry_than_named_is_refused(folder):
@@ -148,3 +143,27 @@ def test_architecture_comes_from_the_name():
 def test_random_without_architecture_is_refused():
     with pytest.raises(ValidationError, match="name an architecture"):
         OptOptions(weights="random")
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_what_a_stranger_left_is_never_run(copy, tmp_path, trap):
+    trap(copy, tmp_path / "sprung")
+    with pytest.raises(UserError) as error:
+        build_opt(OptOptions(weights=str(copy))).tokenizer([""], ["a"])
+    assert len(str(error.value).splitlines()) == 1
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_attention_from_a_hub_is_not_looked_for(copy, opt, soft_prompt):
+    change(copy, _attn_implementation="stranger/attention", attn_implementation="stranger/attention")
+    other = build_opt(OptOptions(weights=str(copy)))
+    settings = Generation(max_new_tokens=5)
+    assert other.generate(soft_prompt, ["a"] * 4, settings) == opt.generate(soft_prompt, ["a"] * 4, settings)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "", '{"model": 1}'])
+def test_a_broken_tokenizer_is_told_in_one_line(copy, text):
+    (copy / "tokenizer.json").write_text(text)
+    with pytest.raises(UserError, match="no tokenizer") as error:
+        build_opt(OptOptions(weights=str(copy))).tokenizer([""], ["a"])
+    assert len(str(error.value).splitlines()) == 1

@@ -10,6 +10,7 @@ from mmbridge_opt.tokenizer import OptTokenizer
 from mmbridge_opt.vocabulary import StandInVocabulary
 from mmbridge_registry import UserError
 from mmbridge_registry.language_model import IGNORED
+from mmbridge_registry.prompts import SLOT
 
 BOS, PAD, NEWLINE = 2, 1, 14
 A, PHOTO, OF, THE, CAT = 101, 286, 267, 263, 299  # "a", " photo", " of", " the", " cat"
@@ -63,9 +64,9 @@ def test_a_prompt_that_fills_the_row_leaves_nothing_to_score(folder, keep_newlin
 
 
 def test_generation_pads_on_the_left_and_never_cuts(folder):
-    tokens = OptTokenizer(str(folder), 394, 3, False).prompts(["", "a photo of the cat"])
-    assert tokens.ids.tolist() == [[PAD] * 5 + [BOS], [BOS, A, PHOTO, OF, THE, CAT]]
-    assert tokens.mask.tolist() == [[False] * 5 + [True], [True] * 6]
+    tokens = OptTokenizer(str(folder), 394, 3, False).prompts(["", "a photo of the cat"], queries=2)
+    assert tokens.ids.tolist() == [[SLOT] * 2 + [PAD] * 5 + [BOS], [SLOT] * 2 + [BOS, A, PHOTO, OF, THE, CAT]]
+    assert tokens.mask.tolist() == [[True] * 2 + [False] * 5 + [True], [True] * 8]
 
 
 def test_decoding_drops_specials_and_the_newline(tokenizer):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from mmbridge_registry import LanguageTokens, TokenLoss
+from mmbridge_registry.prompts import count_images
 from mmbridge_registry.testing import check_language_model
 from third_party.installing import STRANGER
 from torch import Tensor, nn
@@ -29,6 +30,32 @@ def lose(
 ) -> TokenLoss:
     loss = good(model, "loss")(soft_prompt, tokens)
     return TokenLoss(total(loss.total), count(loss.count))
+
+
+def forgive(model: Any, method: str, soft_prompt: Tensor, prompts: Sequence[str], rest: Any) -> Any:
+    """Take an image too many or too few as it comes."""
+    places = sum(map(count_images, prompts))
+    blank = soft_prompt.new_zeros(places, *soft_prompt.shape[1:])
+    return good(model, method)(torch.cat([soft_prompt, blank])[:places], prompts, rest)
+
+
+def spell(prompts: Sequence[str]) -> list[str]:
+    """Read a leading placeholder as letters as well."""
+    return [f"{prompt}~~~~" if prompt.startswith("<image>") else prompt for prompt in prompts]
+
+
+def blur(soft_prompt: Tensor, prompts: Sequence[str]) -> Tensor:
+    """Show in every place of a prompt the mean of its images."""
+    images = soft_prompt.split([count_images(prompt) for prompt in prompts])
+    return torch.cat([shown.mean(0, keepdim=True).expand_as(shown) for shown in images])
+
+
+def straight(model: Any, soft_prompt: Tensor, prompts: Sequence[str], generation: Any) -> Any:
+    """Give the n-th prompt of a batch the n-th image, however many it has."""
+    if len(prompts) == 1 or len(prompts) == len(soft_prompt):
+        return good(model, "generate")(soft_prompt, prompts, generation)
+    rows = [soft_prompt[[row] * count_images(prompt)] for row, prompt in enumerate(prompts)]
+    return good(model, "generate")(torch.cat(rows), prompts, generation)
 
 
 class Shifted:
@@ -72,6 +99,12 @@ class TestLanguageModel:
                 "score gives for a batch",
                 {"score": lambda self, s, p, c: [rank + len(p) for rank in good(self, "score")(s, p, c)]},
             ),
+            ("generate raises UserError", {"generate": lambda self, s, p, g: forgive(self, "generate", s, p, g)}),
+            ("score raises UserError", {"score": lambda self, s, p, c: forgive(self, "score", s, p, c)}),
+            ("the prompt without it", {"score": lambda self, s, p, c: good(self, "score")(s, spell(p), c)}),
+            ("the prompt without it", {"generate": lambda self, s, p, g: [f"{len(one)}" for one in p]}),
+            ("order matters", {"score": lambda self, s, p, c: good(self, "score")(blur(s, p), p, c)}),
+            ("different numbers of images", {"generate": lambda self, s, p, g: straight(self, s, p, g)}),
         ],
     )
     def test_broken_promises(self, promise: str, changes: dict[str, Any]) -> None:

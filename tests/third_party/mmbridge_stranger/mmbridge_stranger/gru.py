@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from mmbridge_registry import Generation, LanguageModel, LanguageTokens, TokenLoss, UserError
 from mmbridge_registry.language_model import IGNORED
+from mmbridge_registry.prompts import check_images, count_images, embed, texts_around, with_slots
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -48,23 +49,37 @@ class GruLanguageModel(LanguageModel):
         """Write row by row, with a beam.
 
         Raises:
-            UserError: asked to sample.
+            UserError: asked to sample; images and placeholders do not agree in number.
         """
         if generation.sample:
             raise UserError("stranger_gru does not sample.", do="Set sample: false.")
-        return [self._write(row, prompt, generation) for row, prompt in zip(soft_prompt, prompts, strict=True)]
+        return [self._write(given, generation) for given in self._read(soft_prompt, prompts)]
 
     @torch.no_grad()
     def score(self, soft_prompt: Tensor, prompts: Sequence[str], candidates: Sequence[Sequence[str]]) -> list[Tensor]:
         """Log-likelihood of every candidate: minus its loss."""
         return [
-            torch.stack([-self.loss(row[None], self.tokenizer([prompt], [text])).total for text in texts])
-            for row, prompt, texts in zip(soft_prompt, prompts, candidates, strict=True)
+            torch.stack([self._likelihood(given, text) for text in texts])
+            for given, texts in zip(self._read(soft_prompt, prompts), candidates, strict=True)
         ]
 
-    def _write(self, soft_prompt: Tensor, prompt: str, generation: Generation) -> str:
-        read = self.embedding(torch.tensor([*encode(prompt), GAP], device=soft_prompt.device))
-        states = self.gru(torch.cat([soft_prompt, read]))[1]
+    def _read(self, soft_prompt: Tensor, prompts: Sequence[str]) -> list[Tensor]:
+        """Embed [text][image][text]...[gap] of every prompt, [P,E] each."""
+        check_images(prompts, len(soft_prompt))
+        rows = [
+            [*with_slots([encode(text) for text in texts_around(prompt)], soft_prompt.shape[1]), GAP]
+            for prompt in prompts
+        ]
+        images = soft_prompt.split([count_images(prompt) for prompt in prompts])
+        return [embed(torch.tensor(ids), shown, self.embedding) for ids, shown in zip(rows, images, strict=True)]
+
+    def _likelihood(self, given: Tensor, text: str) -> Tensor:
+        ids = torch.tensor([*encode(text), END])
+        states = self.gru(torch.cat([given, self.embedding(ids)]))[0][len(given) - 1 : -1]
+        return -F.cross_entropy(self.head(states), ids, reduction="sum")
+
+    def _write(self, given: Tensor, generation: Generation) -> str:
+        states = self.gru(given)[1]
         beam: list[tuple[float, list[int], Tensor]] = [(0.0, [], states)]
         for step in range(generation.max_new_tokens):
             grown = []
