@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from mmbridge_registry import Bridge, LanguageModel, Tokens
+from mmbridge_registry.prompts import check_images, count_images
 from toys.text_bridge import VOCABULARY, ToyBridge, ToyEncoder
 
 
@@ -42,7 +43,7 @@ def tokenize(texts):
 
 
 class Voice(LanguageModel):
-    """Says what it was given."""
+    """Says what it was given: a number per prompt, which each of its images changes by its place."""
 
     width, kind, safe_dtypes, token_scale = 4, "decoder", frozenset({torch.float32}), 1.0
 
@@ -53,14 +54,19 @@ class Voice(LanguageModel):
     def loss(self, soft_prompt, tokens):
         raise NotImplementedError
 
+    def seen(self, soft_prompt, prompts):
+        assert not torch.is_grad_enabled()
+        check_images(prompts, len(soft_prompt))
+        self.asked += prompts
+        rows = soft_prompt.double().sum((1, 2)).split([count_images(prompt) for prompt in prompts])
+        return [sum(float(image) * (place + 1) for place, image in enumerate(row)) for row in rows]
+
     def score(self, soft_prompt, prompts, candidates):
-        raise NotImplementedError
+        rows = zip(self.seen(soft_prompt, prompts), candidates, strict=True)
+        return [torch.tensor([-abs(seen - len(text)) for text in texts]) for seen, texts in rows]
 
     def generate(self, soft_prompt, prompts, generation):
-        assert not torch.is_grad_enabled()
-        assert len(prompts) == len(soft_prompt)
-        self.asked += prompts
-        return [f"{float(row):.4f}" for row in soft_prompt.sum((1, 2))]
+        return [f"{seen:.4f}" for seen in self.seen(soft_prompt, prompts)]
 
 
 class Deaf(Bridge):
