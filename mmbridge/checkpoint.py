@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,10 @@ class Checkpoint:
     def lacks(self) -> frozenset[str]:
         """Names of tensors that the project it was imported from does not have; a run's own checkpoint lacks none."""
         return frozenset(self.state.get("lacks", ()))
+
+    def learned(self, names: Iterable[str]) -> set[str]:
+        """Of the names of its tensors, those that were trained; an import does not say, and has only such."""
+        return set(self.state.get("learned", names)).intersection(names)
 
     def weights(self) -> dict[str, Tensor]:
         """Read the tensors by name."""

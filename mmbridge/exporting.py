@@ -7,7 +7,11 @@ from mmbridge_registry import FORMAT, Exported, Format, UserError
 from mmbridge_registry.discovery import Discovered
 
 from mmbridge.loading import newest_of, opened, restored
+from mmbridge.model import BridgedModel
 from mmbridge.model_card import model_card
+from mmbridge.recipe import Recipe
+from mmbridge.run_directory import RunDirectory
+from mmbridge.weights import weights_of
 
 
 def export(run: Path, to: str, destination: Path, found: Discovered, stage: str | None = None) -> Exported:
@@ -23,12 +27,13 @@ def export(run: Path, to: str, destination: Path, found: Discovered, stage: str 
     directory, recipe = opened(run, found)
     trained = newest_of(directory, recipe.stage_names, stage)
     model = restored(recipe, found, trained, device="cpu")
+    _take_along_own_encoder(model, recipe, directory)
     known: Format = offer.build(offer.options())
     partial = destination.with_name(f"{destination.name}.tmp")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        exported = known.write(model, partial / destination.name, model_card(directory, recipe, trained))
+        exported = known.write(model, partial / destination.name, model_card(directory, recipe, trained, found.catalog))
         if destination.exists():
             destination.rmdir()
         for written in partial.iterdir():
@@ -36,3 +41,10 @@ def export(run: Path, to: str, destination: Path, found: Discovered, stage: str 
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return exported
+
+
+def _take_along_own_encoder(model: BridgedModel, recipe: Recipe, directory: RunDirectory) -> None:
+    """Count an encoder that came with an imported checkpoint as trained: nobody else may have it."""
+    weights = (named.value for named in weights_of(recipe.model.vision_encoder))
+    if any(Path(value).is_relative_to(directory.path.absolute()) for value in weights):
+        model.learned.update(name for name in model.tensors() if name.startswith("vision_encoder."))

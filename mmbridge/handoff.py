@@ -51,5 +51,5 @@ def hand_over(source: Checkpoint, model: BridgedModel) -> Handoff:
     moved = sorted(here.keys() & weights.keys())
     for name in moved:
         here[name].copy_(weights[name])
-    model.learned.update(moved)
+    model.learned |= source.learned(moved)
     return Handoff(str(source.path), tuple(moved), tuple(new), tuple(sorted(weights.keys() - here.keys())))

@@ -99,14 +99,14 @@ def _fill(folder: Path, source: Path, imported: Imported, overrides: Sequence[st
         copy_tokenizer(imported.tokenizer, folder / "weights" / "bridge")
         model["bridge"]["tokenizer"] = "./weights/bridge"
     values = override({"model": model}, [_absolute(text) for text in overrides], Problems())
-    for key, part in values["model"].items():
-        if "weights" in part and part["weights"] is None:
+    for part, option in ((part, option) for part, section in values["model"].items() for option in section):
+        if values["model"][part][option] is None:
             raise UserError(
-                f"{imported.title} does not hold the {key.replace('_', ' ')}, and it cannot be known which it was.",
+                f"{imported.title} does not say what {option} of the {part.replace('_', ' ')} is.",
                 where=source,
-                do=f"Name it: model.{key}.weights=FOLDER.",
+                do=f"Name it: model.{part}.{option}=...",
             )
-    directory.resolved.write_text(as_yaml(values))
+    directory.resolved.write_text(as_yaml(values | {"data": {}, "stages": {}}))
     tensors, lacks = _named(imported, load_recipe(directory.resolved, [], found), source, found)
     state = {"stage": IMPORTED, "step": 0, "lacks": lacks}
     checkpoint.save(directory.checkpoints(IMPORTED), tensors, state, 1, {}, None)

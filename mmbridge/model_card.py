@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+
+from mmbridge_registry import Catalog
 
 from mmbridge.checkpoint import Checkpoint
 from mmbridge.evaluate import read_results
 from mmbridge.figures import score
 from mmbridge.recipe import Chosen, Recipe
 from mmbridge.run_directory import RunDirectory
-from mmbridge.weights import weights_of
+from mmbridge.weights import HUB_ID, weights_of
 
 FRONT = """---
 pipeline_tag: image-text-to-text
@@ -21,9 +22,9 @@ describe what an image does not show. Results were measured only on what the tab
 towers and of the data apply to it as well."""
 
 
-def model_card(directory: RunDirectory, recipe: Recipe, trained: Checkpoint) -> str:
+def model_card(directory: RunDirectory, recipe: Recipe, trained: Checkpoint, catalog: Catalog) -> str:
     """Write the card of a checkpoint as Markdown."""
-    stage = trained.state.get("stage", "")
+    stage = trained.state["stage"]
     return "\n".join(
         [
             FRONT,
@@ -31,7 +32,7 @@ def model_card(directory: RunDirectory, recipe: Recipe, trained: Checkpoint) -> 
             "",
             f"A vision-language model, assembled by mmbridge; exported after step {trained.step} of `{stage}`.",
             "",
-            *_section("Parts", _parts(recipe)),
+            *_section("Parts", _parts(recipe, catalog)),
             *_section("Data", (_line(name, data.dataset) for name, data in recipe.data.items())),
             *_section("Training", _training(recipe)),
             *_section("Results", _results(directory, stage)),
@@ -56,12 +57,12 @@ def _line(name: str, chosen: Chosen) -> str:
     return f"- {name}: `{chosen.offer.name}` {f'({options})' if options else ''}".rstrip()
 
 
-def _parts(recipe: Recipe) -> Iterator[str]:
+def _parts(recipe: Recipe, catalog: Catalog) -> Iterator[str]:
     for key, chosen in recipe.model.parts().items():
         yield _line(key, chosen)
-        pinned = [named.value for named in weights_of(chosen) if "/" in named.value and "@" not in named.value]
-        if pinned:
-            yield f"  - no revision was pinned for {', '.join(pinned)}"
+        for value in dict.fromkeys(named.value for named in weights_of(chosen)):
+            if HUB_ID.fullmatch(value) and "@" not in value and not catalog.shipped(value):
+                yield f"  - no revision of {value} was pinned"
 
 
 def _training(recipe: Recipe) -> Iterator[str]:
@@ -72,14 +73,16 @@ def _training(recipe: Recipe) -> Iterator[str]:
 
 
 def _results(directory: RunDirectory, stage: str) -> Iterator[str]:
-    results: dict[str, dict[str, Any]] = read_results(directory.evaluation)
-    own = {key: result for key, result in results.items() if key.startswith(f"{stage}/")}
-    if own:
-        yield "| metric | value | chance | n | protocol |"
-        yield "|---|---|---|---|---|"
-    for key, result in own.items():
-        numbers = f"{score(result['value'])} | {score(result.get('chance'))} | {result['n']}"
-        yield f"| {key.partition('/')[2]} | {numbers} | {result['protocol']} |"
+    protocols: dict[str, str] = {}
+    for key, result in read_results(directory.evaluation).items():
+        of, evaluation, metric = key.split("/", 2)
+        if of != stage:
+            continue
+        if not protocols:
+            yield from ("| evaluation | metric | value | chance | n |", "|---|---|---|---|---|")
+        protocols[evaluation] = result["protocol"]
+        yield f"| {evaluation} | {metric} | {score(result['value'])} | {score(result.get('chance'))} | {result['n']} |"
+    yield from (f"\n{evaluation}: {protocol}." for evaluation, protocol in protocols.items())
 
 
 def _versions(directory: RunDirectory) -> Iterator[str]:

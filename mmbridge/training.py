@@ -35,7 +35,12 @@ class Training:
         """Save a checkpoint after `step` steps; all ranks wait until it stands."""
         if running.engine.is_first:
             folder = running.directory.checkpoints(self.name)
-            state = {"stage": self.name, "step": step, "samples": step * self.stage.batch_size}
+            state = {
+                "stage": self.name,
+                "step": step,
+                "samples": step * self.stage.batch_size,
+                "learned": sorted(running.model.learned),
+            }
             keep = running.recipe.run.keep_checkpoints
             path = checkpoint.save(folder, running.model.kept(), state, keep, self.trained, self.optimizer)
             running.tell("checkpoint_saved", stage=self.name, step=step, checkpoint=path)

@@ -1,5 +1,6 @@
 """The tower: timm's own vision transformer, cut behind the block that options name."""
 
+import math
 from typing import Any
 
 import timm
@@ -101,13 +102,16 @@ def build_vit(architecture: str, options: CutTowerOptions) -> Any:
 
 def sizes_of(vit: Any) -> dict[str, Any]:
     """Read off a tower what timm needs to build it: `model_args` of a timm folder."""
+    width, inner = vit.embed_dim, vit.blocks[0].mlp.fc1.out_features
+    ratio = inner / width
     return {
         "img_size": vit.patch_embed.img_size[0],
         "patch_size": vit.patch_embed.patch_size[0],
-        "embed_dim": vit.embed_dim,
+        "embed_dim": width,
         "depth": len(vit.blocks),
         "num_heads": vit.blocks[0].attn.num_heads,
-        "mlp_ratio": vit.blocks[0].mlp.fc1.out_features / vit.embed_dim,
+        # timm rounds down what it multiplies, and may lose one.
+        "mlp_ratio": ratio if int(width * ratio) == inner else math.nextafter(ratio, inner),
     }
 
 
