@@ -115,7 +115,8 @@ def test_the_plugin_runs_and_the_model_is_used_as_the_readme_says(grid: Path, tm
     assert done.returncode == 0, done.stderr
     from PIL import Image
 
-    Image.new("RGB", (64, 64), "red").save(tmp_path / "photo.png")
+    for name in ("photo", "a", "b"):
+        Image.new("RGB", (64, 64), "red").save(tmp_path / f"{name}.png")
     ((_, use),) = [block for block in blocks("python") if "mmbridge.load" in block[1]]
     (tmp_path / "use.py").write_text(use + "\nprint(type(model).__name__)\n")
     done = subprocess.run(
