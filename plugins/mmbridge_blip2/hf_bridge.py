@@ -69,7 +69,7 @@ def _section(folder: Folder, side: Side, sizes: BridgeSizes) -> tuple[dict[str, 
         "intermediate": sizes.intermediate,
         "cross_attention_every": sizes.cross_attention_every,
         "norm_eps": norm_eps,
-        "image_norm_eps": 1e-5,
+        "image_norm_eps": side.settings.get(EPS, eps(folder, "vision_config")),
         "dropout": said.get("hidden_dropout_prob", 0.1),
         **_known(known),
     }
