@@ -48,7 +48,9 @@ def read_bridge(folder: Folder, side: Side) -> Part:
 
 
 def _section(folder: Folder, side: Side, sizes: BridgeSizes) -> tuple[dict[str, Any], list[str]]:
-    said, norm_eps = folder.part(PART), eps(folder, PART)
+    said = folder.part(PART)
+    norm_eps, left_out = eps(folder, PART)
+    image_norm_eps, _ = eps(folder, "vision_config")
     exact_gelu(folder, PART)
     number, notes = heads(folder, PART, sizes.width)
     agree(folder, PART, _known(_config_sizes(sizes)))
@@ -69,11 +71,11 @@ def _section(folder: Folder, side: Side, sizes: BridgeSizes) -> tuple[dict[str, 
         "intermediate": sizes.intermediate,
         "cross_attention_every": sizes.cross_attention_every,
         "norm_eps": norm_eps,
-        "image_norm_eps": side.settings.get(EPS, eps(folder, "vision_config")),
+        "image_norm_eps": side.settings.get(EPS, image_norm_eps),
         "dropout": said.get("hidden_dropout_prob", 0.1),
         **_known(known),
     }
-    return section, notes
+    return section, [*left_out, *notes]
 
 
 def _config_sizes(sizes: BridgeSizes) -> dict[str, Any]:

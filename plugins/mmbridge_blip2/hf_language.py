@@ -62,12 +62,11 @@ def read_language_model(folder: Folder) -> Part:
     if family is None:
         what = f"the language model is a '{config['model_type']}'; BLIP-2 writes with OPT or FlanT5."
         raise UserError(what, where=folder.file, do="Give a BLIP-2 of one of these two.")
-    if family.name == "flan_t5":
-        eps(folder, PART, "layer_norm_epsilon")
+    left_out = eps(folder, PART, "layer_norm_epsilon")[1] if family.name == "flan_t5" else []
     found = Sorted("language_model")
     for name, tensor in folder.under(PREFIX):
         found.add(name, name.removeprefix(PREFIX), tensor)
-    notes = _untwin(folder, family, found)
+    notes = [*left_out, *_untwin(folder, family, found)]
     _check(folder, family, config, found)
     dtype = dtype_of(found.tensors)
     section = {"name": family.name, "dtype": dtype}

@@ -4,33 +4,52 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmbridge_registry import UserError
+from packaging.version import InvalidVersion, Version
 
 from mmbridge_blip2.hf_folder import Folder
 
-LAVIS_EPS = {"vision_config": 1e-6, "qformer_config": 1e-12, "text_config": 1e-6}
-"""What BLIP-2 was trained with, for advice only."""
+BLIP2_EPS = {"vision_config": 1e-6, "qformer_config": 1e-12, "text_config": 1e-6}
+"""What BLIP-2 was trained with; transformers' classes have these defaults since version `TRUSTED`."""
+TRUSTED = "4.32"
+"""Before it, `Blip2VisionConfig` said 1e-5 (LAVIS#418, transformers#24854)."""
 HEADS = {"vision_config": 16, "qformer_config": 12}
 """transformers' own numbers of heads; a config that was saved as the difference to its class leaves them out."""
 GELU = "gelu"
 """transformers' name of the exact GELU (erf), and the default of both classes."""
 
 
-def eps(folder: Folder, part: str, key: str = "layer_norm_eps") -> float:
-    """Read an epsilon, which no tensor tells and no default may stand for.
+def eps(folder: Folder, part: str, key: str = "layer_norm_eps") -> tuple[float, list[str]]:
+    """Read an epsilon, which no tensor tells, with a note if the config leaves it out.
+
+    Configs hold what differs from their class, and the class of the version that wrote them said BLIP-2's own epsilon,
+    if it was not before `TRUSTED`.
 
     Raises:
-        UserError: the config does not say it, or it is no positive number.
+        UserError: the config does not say it, and an older version or nobody knows which wrote it; it is no positive
+            number.
     """
     value = folder.part(part).get(key)
+    if value is None and _since(folder.config.get("transformers_version")):
+        said = f"{part} does not say {key}: {BLIP2_EPS[part]}, the default of the transformers that wrote it."
+        return BLIP2_EPS[part], [said]
     if value is None:
         raise UserError(
-            f"{part} does not say {key}, and it is never guessed: other versions of transformers take other ones.",
+            f"{part} does not say {key}, and it is never guessed: versions of transformers before {TRUSTED} took"
+            " another one.",
             where=folder.file,
-            do=f'Add "{key}" to {part} in a copy of the folder; BLIP-2 was trained with {LAVIS_EPS[part]}.',
+            do=f'Add "{key}" to {part} in a copy of the folder; BLIP-2 was trained with {BLIP2_EPS[part]}.',
         )
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
         raise UserError(f"{part}.{key} is {value!r}.", where=folder.file, do="It must be a small positive number.")
-    return float(value)
+    return float(value), []
+
+
+def _since(written: Any) -> bool:
+    """Whether a version of transformers is `TRUSTED` or newer."""
+    try:
+        return Version(written) >= Version(TRUSTED)
+    except (InvalidVersion, TypeError):
+        return False
 
 
 def exact_gelu(folder: Folder, part: str) -> None:

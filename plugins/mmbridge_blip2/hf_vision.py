@@ -35,7 +35,7 @@ def read_encoder(folder: Folder) -> Part:
         elif ours := from_hf(name, ENCODER):
             found.add(name, ours, tensor)
     sizes = lavis_encoder.sizes_of(found.tensors, folder.path)
-    norm_eps = eps(folder, PART)
+    norm_eps, left_out = eps(folder, PART)
     exact_gelu(folder, PART)
     count, unsaid = heads(folder, PART, sizes.width)
     said = {"hidden_size": sizes.width, "intermediate_size": sizes.inner, "num_hidden_layers": sizes.blocks}
@@ -50,7 +50,7 @@ def read_encoder(folder: Folder) -> Part:
         "dtype": dtype_of(found.tensors),
     }
     tower = Published(TIMM, config, found.tensors)
-    return Part(section, found.tensors, found.renamed, (*unsaid, *unknown), tower)
+    return Part(section, found.tensors, found.renamed, (*left_out, *unsaid, *unknown), tower)
 
 
 def _split(folder: Folder, found: Sorted, name: str, bias: Tensor, ours: tuple[str, str]) -> None:

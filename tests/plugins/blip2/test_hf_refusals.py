@@ -75,6 +75,7 @@ def test_a_config_that_cannot_be_followed(
     kind: str, part: str | None, change: dict[str, Any], word: str, source: Callable[[str], Path]
 ) -> None:
     folder = source(kind)
+    edit_config(folder, transformers_version="4.30.2")
     edit_config(folder, part, **change)
     started = time.monotonic()
     refused(folder, word)

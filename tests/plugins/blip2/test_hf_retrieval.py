@@ -10,6 +10,7 @@ from mmbridge_blip2.hf_folder import Folder
 from mmbridge_blip2.hf_vision import read_encoder
 from mmbridge_blip2.hugging_face import HuggingFace
 from mmbridge_blip2.side_file import SETTINGS
+from mmbridge_registry import UserError
 from safetensors.torch import load_file
 from toys.blip2_checkpoints import edit_config, pictures, write_blip2
 from toys.blip2_parts import assembled
@@ -136,3 +137,27 @@ def test_a_config_that_leaves_out_what_its_class_says_is_read_with_a_note(tmp_pa
     same = {key: value for key, value in full.model["bridge"].items() if key not in {"vocabulary", "positions"}}
     assert {key: spare.model["bridge"][key] for key in same} == same
     assert sum("num_attention_heads" in note for note in spare.notes) == 2
+
+
+@pytest.mark.parametrize("written", ["4.47.0.dev0", "5.23.0"])
+def test_the_published_configs_leave_out_the_epsilons_and_are_read_with_a_note(written: str, tmp_path: Path) -> None:
+    """So the hub has them (blip2-opt-2.7b, blip2-flan-t5-xl, by 4.47.0.dev0): the class's default is BLIP-2's own."""
+    source = write_blip2(tmp_path / "hf", "t5")
+    edit_config(source, transformers_version=written)
+    for part, key in (
+        ("vision_config", "layer_norm_eps"), ("qformer_config", "layer_norm_eps"), ("text_config", "layer_norm_epsilon")
+    ):  # fmt: skip
+        edit_config(source, part, **{key: ...})
+    imported = HuggingFace().read(source)
+    assert imported.model["vision_encoder"]["norm_eps"] == imported.model["bridge"]["image_norm_eps"] == 1e-6
+    assert imported.model["bridge"]["norm_eps"] == 1e-12
+    assert sum("does not say layer_norm_eps" in note for note in imported.notes) == 3
+
+
+@pytest.mark.parametrize("written", ["4.31.0", "junk", None, 5])
+def test_an_epsilon_that_nobody_vouches_for_is_never_guessed(written: object, tmp_path: Path) -> None:
+    source = write_blip2(tmp_path / "hf", "opt")
+    edit_config(source, transformers_version=written)
+    edit_config(source, "vision_config", layer_norm_eps=...)
+    with pytest.raises(UserError, match="never guessed"):
+        HuggingFace().read(source)
