@@ -18,7 +18,7 @@ class LavisOptions(Options):
 
 def build_hugging_face(options: HuggingFaceOptions) -> "Format":
     """Build the format `hf`."""
-    from mmbridge_blip2.hugging_face import HuggingFace
+    from mmbridge_blip2.hugging_face.format import HuggingFace
 
     del options
     return HuggingFace()
@@ -26,7 +26,7 @@ def build_hugging_face(options: HuggingFaceOptions) -> "Format":
 
 def build_lavis(options: LavisOptions) -> "Format":
     """Build the format `lavis`."""
-    from mmbridge_blip2.lavis import Lavis
+    from mmbridge_blip2.lavis.format import Lavis
 
     del options
     return Lavis()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from mmbridge_blip2.hugging_face import HuggingFace
+from mmbridge_blip2.hugging_face.format import HuggingFace
 from mmbridge_registry import Published, UserError
 from mmbridge_registry.discovery import discover
 from mmbridge_registry.published import TIMM

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from mmbridge_blip2.hugging_face import HuggingFace
+from mmbridge_blip2.hugging_face.format import HuggingFace
 from mmbridge_registry import Generation
 from toys.blip2_checkpoints import CLASSES, GEOMETRIES, pictures, write_blip2
 from toys.blip2_parts import assembled, soft_prompt

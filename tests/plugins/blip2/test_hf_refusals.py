@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mmbridge_blip2.hugging_face import HuggingFace
+from mmbridge_blip2.hugging_face.format import HuggingFace
 from mmbridge_registry import UserError
 from safetensors.torch import load_file, save_file
 from toys.blip2_checkpoints import PLAIN, bert_tokenizer, edit_config, random_blip2, write_blip2, write_processor

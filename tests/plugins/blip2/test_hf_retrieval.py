@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from mmbridge_blip2.hf_folder import Folder
-from mmbridge_blip2.hf_vision import read_encoder
-from mmbridge_blip2.hugging_face import HuggingFace
-from mmbridge_blip2.side_file import SETTINGS
+from mmbridge_blip2.hugging_face.folder import Folder
+from mmbridge_blip2.hugging_face.format import HuggingFace
+from mmbridge_blip2.hugging_face.side_file import SETTINGS
+from mmbridge_blip2.hugging_face.vision import read_encoder
 from mmbridge_registry import UserError
 from safetensors.torch import load_file
 from toys.blip2_checkpoints import edit_config, pictures, write_blip2

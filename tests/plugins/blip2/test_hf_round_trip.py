@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from mmbridge_blip2.hugging_face import HuggingFace
-from mmbridge_blip2.side_file import SETTINGS, TENSORS, TOKENIZER
+from mmbridge_blip2.hugging_face.format import HuggingFace
+from mmbridge_blip2.hugging_face.side_file import SETTINGS, TENSORS, TOKENIZER
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from toys.blip2_checkpoints import DEEP, GEOMETRIES, PLAIN, edit_config, random_blip2, write_blip2, write_processor
@@ -86,7 +86,7 @@ def test_shards_are_read_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
     random_blip2("opt").save_pretrained(source, max_shard_size="40kB")
     write_processor(source, "opt", PLAIN)
     assert len([*source.glob("model-*.safetensors")]) > 3
-    monkeypatch.setattr("mmbridge_blip2.hf_export.SHARD", "40kB")
+    monkeypatch.setattr("mmbridge_blip2.hugging_face.exporting.SHARD", "40kB")
     there_and_back(source, tmp_path)
     assert len([*(tmp_path / "back").glob("model-*.safetensors")]) > 3
     assert_same(stored(source), stored(tmp_path / "back"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from mmbridge_blip2.hugging_face import HuggingFace
+from mmbridge_blip2.hugging_face.format import HuggingFace
 from mmbridge_registry import Generation
 from safetensors.torch import load_file
 from toys.blip2_checkpoints import edit_config, pictures, write_blip2

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from mmbridge_blip2.lavis import Lavis
-from mmbridge_blip2.lavis_file import LavisFile
-from mmbridge_blip2.lavis_import import import_file
+from mmbridge_blip2.lavis.file import LavisFile
+from mmbridge_blip2.lavis.format import Lavis
+from mmbridge_blip2.lavis.importing import import_file
 from mmbridge_registry import UserError
 from PIL import Image
 from torch.nn import functional as F

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mmbridge_blip2.lavis import Lavis
+from mmbridge_blip2.lavis.format import Lavis
 from mmbridge_registry import UserError
 from toys import lavis_files
 from toys.lavis_files import write_lavis

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mmbridge_blip2.lavis import Lavis
+from mmbridge_blip2.lavis.format import Lavis
 from mmbridge_qformer import QFormerOptions, build_qformer
 from mmbridge_registry import Tokens
 from safetensors.torch import load_file

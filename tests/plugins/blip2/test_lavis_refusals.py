@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from mmbridge_blip2.lavis import Lavis
+from mmbridge_blip2.lavis.format import Lavis
 from mmbridge_registry import UserError
 from toys import lavis_files
 from toys.lavis_files import CLIP, Sizes

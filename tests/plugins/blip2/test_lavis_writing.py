@@ -4,8 +4,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mmbridge_blip2 import lavis_tower
-from mmbridge_blip2.lavis import Lavis
+from mmbridge_blip2.lavis import tower as lavis_tower
+from mmbridge_blip2.lavis.format import Lavis
 from mmbridge_eva import TimmViTOptions, build_timm_vit
 from mmbridge_mlp import MlpOptions, build_mlp
 from mmbridge_registry import UserError

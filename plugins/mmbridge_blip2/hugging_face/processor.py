@@ -9,7 +9,7 @@ from typing import Any
 from mmbridge_registry.language_model import IMAGE
 from mmbridge_registry.transformers_folder import one_line, read_settings
 
-from mmbridge_blip2.lavis_tower import PREPROCESS
+from mmbridge_blip2.lavis.tower import PREPROCESS
 
 FILES = (("processor_config.json", "image_processor"), ("preprocessor_config.json", None))
 """Where versions from 5 on and before keep the settings of images, and under which key."""

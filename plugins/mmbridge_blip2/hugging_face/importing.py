@@ -9,16 +9,16 @@ import torch
 from mmbridge_registry import Imported, UserError
 from torch import Tensor
 
-from mmbridge_blip2.hf_bridge import read_bridge
-from mmbridge_blip2.hf_folder import Folder, open_folder
-from mmbridge_blip2.hf_language import PART, PREFIX, read_language_model
-from mmbridge_blip2.hf_names import PROJECTION
-from mmbridge_blip2.hf_part import Part
-from mmbridge_blip2.hf_processor import bridge_words, has_tokenizer, newline_of, without_image
-from mmbridge_blip2.hf_vision import read_encoder
-from mmbridge_blip2.lavis_bridge import WORDS
-from mmbridge_blip2.lavis_shapes import agree, linear, require, size
-from mmbridge_blip2.side_file import Side, read_side
+from mmbridge_blip2.hugging_face.bridge import read_bridge
+from mmbridge_blip2.hugging_face.folder import Folder, open_folder
+from mmbridge_blip2.hugging_face.language import PART, PREFIX, read_language_model
+from mmbridge_blip2.hugging_face.names import PROJECTION
+from mmbridge_blip2.hugging_face.part import Part
+from mmbridge_blip2.hugging_face.processor import bridge_words, has_tokenizer, newline_of, without_image
+from mmbridge_blip2.hugging_face.side_file import Side, read_side
+from mmbridge_blip2.hugging_face.vision import read_encoder
+from mmbridge_blip2.lavis.bridge import WORDS
+from mmbridge_blip2.lavis.shapes import agree, linear, require, size
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from mmbridge_registry import UserError
 from torch import Tensor
 
-from mmbridge_blip2.lavis_shapes import Shapes, agree, count, linear, norm, require, size
+from mmbridge_blip2.lavis.shapes import Shapes, agree, count, linear, norm, require, size
 
 BERT, PREDICTIONS = "Qformer.bert.", "Qformer.cls.predictions"
 LAYERS, EMBEDDINGS = f"{BERT}encoder.layer.", f"{BERT}embeddings"

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from mmbridge_blip2.lavis_bridge import POSITION_IDS
-from mmbridge_blip2.lavis_contents import ENCODER, TITLES, Contents, name_of_encoder
-from mmbridge_blip2.lavis_model import BRIDGE_EPS, VOCABULARY, encoder_heads_of, heads_of, model_section
-from mmbridge_blip2.lavis_tower import KEPT, NORM_EPS
+from mmbridge_blip2.lavis.bridge import POSITION_IDS
+from mmbridge_blip2.lavis.contents import ENCODER, TITLES, Contents, name_of_encoder
+from mmbridge_blip2.lavis.model import BRIDGE_EPS, VOCABULARY, encoder_heads_of, heads_of, model_section
+from mmbridge_blip2.lavis.tower import KEPT, NORM_EPS
 
 LANGUAGE_MODELS = ("opt_model.", "t5_model.")
 

@@ -9,9 +9,9 @@ from mmbridge_registry import Published, UserError
 from mmbridge_registry.published import TRANSFORMERS
 from mmbridge_registry.transformers_folder import one_line
 
-from mmbridge_blip2.hf_folder import Folder
-from mmbridge_blip2.hf_part import Part, Sorted, dtype_of
-from mmbridge_blip2.hf_settings import eps
+from mmbridge_blip2.hugging_face.folder import Folder
+from mmbridge_blip2.hugging_face.part import Part, Sorted, dtype_of
+from mmbridge_blip2.hugging_face.settings import eps
 
 PREFIX, PART = "language_model.", "text_config"
 

@@ -6,7 +6,7 @@ from typing import Any
 from mmbridge_registry import UserError
 from packaging.version import InvalidVersion, Version
 
-from mmbridge_blip2.hf_folder import Folder
+from mmbridge_blip2.hugging_face.folder import Folder
 
 BLIP2_EPS = {"vision_config": 1e-6, "qformer_config": 1e-12, "text_config": 1e-6}
 """What BLIP-2 was trained with; transformers' classes have these defaults since version `TRUSTED`."""

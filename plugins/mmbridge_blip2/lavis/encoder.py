@@ -8,7 +8,7 @@ from typing import Literal
 from mmbridge_registry import UserError
 from torch import Tensor
 
-from mmbridge_blip2.lavis_shapes import Shapes, agree, count, linear, norm, require, size
+from mmbridge_blip2.lavis.shapes import Shapes, agree, count, linear, norm, require, size
 
 Family = Literal["eva", "clip"]
 BLOCKS: dict[Family, str] = {"eva": "blocks.", "clip": "transformer.resblocks."}

@@ -8,14 +8,14 @@ from mmbridge_registry import Published, UserError, VisionEncoder
 from mmbridge_registry.published import TIMM
 from torch import Tensor
 
-from mmbridge_blip2 import lavis_encoder
-from mmbridge_blip2.hf_folder import Folder
-from mmbridge_blip2.hf_names import ENCODER, from_hf, fused, fused_of, to_hf
-from mmbridge_blip2.hf_part import Part, Sorted, dtype_of
-from mmbridge_blip2.hf_processor import pixel_settings
-from mmbridge_blip2.hf_settings import agree, eps, exact_gelu, heads
-from mmbridge_blip2.lavis_encoder import EncoderSizes
-from mmbridge_blip2.lavis_tower import ARCHITECTURE
+from mmbridge_blip2.hugging_face.folder import Folder
+from mmbridge_blip2.hugging_face.names import ENCODER, from_hf, fused, fused_of, to_hf
+from mmbridge_blip2.hugging_face.part import Part, Sorted, dtype_of
+from mmbridge_blip2.hugging_face.processor import pixel_settings
+from mmbridge_blip2.hugging_face.settings import agree, eps, exact_gelu, heads
+from mmbridge_blip2.lavis import encoder as lavis_encoder
+from mmbridge_blip2.lavis.encoder import EncoderSizes
+from mmbridge_blip2.lavis.tower import ARCHITECTURE
 
 PART = "vision_config"
 EVA_G = {"width": 1408, "inner": 6144, "patch": 14, "heads": 16}

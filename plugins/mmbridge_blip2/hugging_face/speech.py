@@ -10,8 +10,8 @@ from mmbridge_registry import Generation, Published, UserError
 from mmbridge_registry.language_model import IMAGE
 from torch import Tensor
 
-from mmbridge_blip2.hf_language import HEAD, PREFIX, Family, family_of, rows_of
-from mmbridge_blip2.hf_processor import opened
+from mmbridge_blip2.hugging_face.language import HEAD, PREFIX, Family, family_of, rows_of
+from mmbridge_blip2.hugging_face.processor import opened
 
 CHAT = """\
 {%- for message in messages -%}

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from mmbridge_blip2.lavis_contents import Contents
-from mmbridge_blip2.lavis_encoder import HEAD, EncoderSizes
-from mmbridge_blip2.lavis_layouts import CLIP, EVA
-from mmbridge_blip2.lavis_tower import dtype_of
+from mmbridge_blip2.lavis.contents import Contents
+from mmbridge_blip2.lavis.encoder import HEAD, EncoderSizes
+from mmbridge_blip2.lavis.layouts import CLIP, EVA
+from mmbridge_blip2.lavis.tower import dtype_of
 
 BRIDGE_EPS = {"norm_eps": 1e-12, "image_norm_eps": 1e-5}
 """Epsilons of the Q-Former's own norms, and of the norm over the encoder's features."""

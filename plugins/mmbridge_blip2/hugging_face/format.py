@@ -4,9 +4,9 @@ from pathlib import Path
 
 from mmbridge_registry import Assembled, Exported, Format, Imported
 
-from mmbridge_blip2.hf_export import export
-from mmbridge_blip2.hf_folder import is_blip2
-from mmbridge_blip2.hf_import import import_folder
+from mmbridge_blip2.hugging_face.exporting import export
+from mmbridge_blip2.hugging_face.folder import is_blip2
+from mmbridge_blip2.hugging_face.importing import import_folder
 
 
 class HuggingFace(Format):

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from mmbridge_registry import Assembled
 
-from mmbridge_blip2.hf_target import Target
-from mmbridge_blip2.side_file import EPS, SETTINGS, TENSORS, Side
+from mmbridge_blip2.hugging_face.side_file import EPS, SETTINGS, TENSORS, Side
+from mmbridge_blip2.hugging_face.target import Target
 
 
 def losses(

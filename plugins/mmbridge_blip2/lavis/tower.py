@@ -10,7 +10,7 @@ from mmbridge_registry import Published
 from mmbridge_registry.published import OPEN_CLIP, TIMM
 from torch import Tensor
 
-from mmbridge_blip2.lavis_encoder import EncoderSizes, Family
+from mmbridge_blip2.lavis.encoder import EncoderSizes, Family
 
 KEPT: dict[int, int] = {1408: 39, 1024: 23}
 """Blocks that LAVIS keeps of ViT-g (of 40) and of ViT-L (of 24), by width."""

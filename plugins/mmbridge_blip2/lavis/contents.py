@@ -8,11 +8,13 @@ from typing import Literal, get_args
 from mmbridge_registry import UserError
 from torch import Tensor
 
-from mmbridge_blip2 import lavis_bridge, lavis_encoder, lavis_tower
-from mmbridge_blip2.lavis_bridge import ALIASES, BridgeSizes
-from mmbridge_blip2.lavis_encoder import EncoderSizes
-from mmbridge_blip2.lavis_file import LavisFile
-from mmbridge_blip2.lavis_shapes import agree, linear, require, size
+from mmbridge_blip2.lavis import bridge as lavis_bridge
+from mmbridge_blip2.lavis import encoder as lavis_encoder
+from mmbridge_blip2.lavis import tower as lavis_tower
+from mmbridge_blip2.lavis.bridge import ALIASES, BridgeSizes
+from mmbridge_blip2.lavis.encoder import EncoderSizes
+from mmbridge_blip2.lavis.file import LavisFile
+from mmbridge_blip2.lavis.shapes import agree, linear, require, size
 
 LanguageModel = Literal["opt", "t5"]
 ENCODER = "visual_encoder."

@@ -6,10 +6,10 @@ from typing import Any
 from mmbridge_registry import Assembled, Published
 from mmbridge_registry.published import TIMM
 
-from mmbridge_blip2.lavis_encoder import sizes_of
-from mmbridge_blip2.lavis_model import BRIDGE_EPS, LANGUAGE_MODELS, VOCABULARY
-from mmbridge_blip2.lavis_targets import KINDS, foreign, trained
-from mmbridge_blip2.lavis_tower import KEPT, NORM_EPS, PREPROCESS
+from mmbridge_blip2.lavis.encoder import sizes_of
+from mmbridge_blip2.lavis.model import BRIDGE_EPS, LANGUAGE_MODELS, VOCABULARY
+from mmbridge_blip2.lavis.targets import KINDS, foreign, trained
+from mmbridge_blip2.lavis.tower import KEPT, NORM_EPS, PREPROCESS
 
 BERT_BASE = {
     "layers": 12,

@@ -10,13 +10,13 @@ from mmbridge_registry import Assembled, Published, UserError
 from torch import Tensor, nn
 from transformers import __version__ as transformers_version
 
-from mmbridge_blip2.hf_bridge import q_former, qformer_config
-from mmbridge_blip2.hf_folder import MODEL_TYPE
-from mmbridge_blip2.hf_names import BRIDGE, PROJECTION, to_hf
-from mmbridge_blip2.hf_speech import Speech, language_tensors, speech_of, text_config
-from mmbridge_blip2.hf_vision import encoder_tensors, eva, vision_config
-from mmbridge_blip2.lavis_bridge import BridgeSizes, image_branch
-from mmbridge_blip2.lavis_encoder import EncoderSizes
+from mmbridge_blip2.hugging_face.bridge import q_former, qformer_config
+from mmbridge_blip2.hugging_face.folder import MODEL_TYPE
+from mmbridge_blip2.hugging_face.names import BRIDGE, PROJECTION, to_hf
+from mmbridge_blip2.hugging_face.speech import Speech, language_tensors, speech_of, text_config
+from mmbridge_blip2.hugging_face.vision import encoder_tensors, eva, vision_config
+from mmbridge_blip2.lavis.bridge import BridgeSizes, image_branch
+from mmbridge_blip2.lavis.encoder import EncoderSizes
 
 
 @dataclass(frozen=True)

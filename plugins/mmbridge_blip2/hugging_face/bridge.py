@@ -8,13 +8,13 @@ from mmbridge_registry import Assembled, Published, UserError
 from mmbridge_registry.published import LAVIS
 from torch import Tensor
 
-from mmbridge_blip2 import lavis_bridge
-from mmbridge_blip2.hf_folder import Folder
-from mmbridge_blip2.hf_names import BRIDGE, from_hf
-from mmbridge_blip2.hf_part import Part, Sorted, name_of
-from mmbridge_blip2.hf_settings import agree, count, eps, exact_gelu, heads
-from mmbridge_blip2.lavis_bridge import BridgeSizes
-from mmbridge_blip2.side_file import EPS, Side
+from mmbridge_blip2.hugging_face.folder import Folder
+from mmbridge_blip2.hugging_face.names import BRIDGE, from_hf
+from mmbridge_blip2.hugging_face.part import Part, Sorted, name_of
+from mmbridge_blip2.hugging_face.settings import agree, count, eps, exact_gelu, heads
+from mmbridge_blip2.hugging_face.side_file import EPS, Side
+from mmbridge_blip2.lavis import bridge as lavis_bridge
+from mmbridge_blip2.lavis.bridge import BridgeSizes
 
 PART = "qformer_config"
 LONGEST = 32

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from mmbridge_registry import Assembled, Exported, Format, Imported
 
-from mmbridge_blip2.lavis_export import export
-from mmbridge_blip2.lavis_file import is_pickle, read_file
-from mmbridge_blip2.lavis_import import import_file
-from mmbridge_blip2.lavis_layouts import refuse_other_layouts
+from mmbridge_blip2.lavis.exporting import export
+from mmbridge_blip2.lavis.file import is_pickle, read_file
+from mmbridge_blip2.lavis.importing import import_file
+from mmbridge_blip2.lavis.layouts import refuse_other_layouts
 
 
 class Lavis(Format):

@@ -8,12 +8,12 @@ from mmbridge_registry import Assembled, Exported
 from torch import Tensor
 from transformers import GenerationConfig
 
-from mmbridge_blip2.hf_folder import CONFIG
-from mmbridge_blip2.hf_losses import losses, notes
-from mmbridge_blip2.hf_processor import bridge_tokenizer, image_processor, write_processor
-from mmbridge_blip2.hf_target import Target, target_of
-from mmbridge_blip2.lavis_bridge import WORDS
-from mmbridge_blip2.side_file import EPS, TOKENIZER, Side
+from mmbridge_blip2.hugging_face.folder import CONFIG
+from mmbridge_blip2.hugging_face.losses import losses, notes
+from mmbridge_blip2.hugging_face.processor import bridge_tokenizer, image_processor, write_processor
+from mmbridge_blip2.hugging_face.side_file import EPS, TOKENIZER, Side
+from mmbridge_blip2.hugging_face.target import Target, target_of
+from mmbridge_blip2.lavis.bridge import WORDS
 
 SHARD = "5GB"
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from mmbridge_registry import Imported
 
-from mmbridge_blip2 import lavis_tower
-from mmbridge_blip2.lavis_contents import contents_of
-from mmbridge_blip2.lavis_file import LavisFile
-from mmbridge_blip2.lavis_model import encoder_heads_of, model_section
-from mmbridge_blip2.lavis_notes import notes_of
+from mmbridge_blip2.lavis import tower as lavis_tower
+from mmbridge_blip2.lavis.contents import contents_of
+from mmbridge_blip2.lavis.file import LavisFile
+from mmbridge_blip2.lavis.model import encoder_heads_of, model_section
+from mmbridge_blip2.lavis.notes import notes_of
 
 
 def import_file(file: LavisFile, source: Path) -> Imported:

@@ -5,8 +5,8 @@ from typing import Literal
 from mmbridge_registry import Assembled, Published, UserError, VisionEncoder
 from mmbridge_registry.published import OPEN_CLIP, TIMM, TRANSFORMERS
 
-from mmbridge_blip2.lavis_contents import LanguageModel
-from mmbridge_blip2.lavis_encoder import HEAD, shapes, sizes_of
+from mmbridge_blip2.lavis.contents import LanguageModel
+from mmbridge_blip2.lavis.encoder import HEAD, shapes, sizes_of
 
 KINDS: dict[str, LanguageModel] = {"opt": "opt", "t5": "t5"}
 """transformers' kinds of models that LAVIS has, and what it calls them."""

@@ -11,7 +11,7 @@ from mmbridge_registry.transformers_folder import read_settings
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mmbridge_blip2.hf_folder import read_file
+from mmbridge_blip2.hugging_face.folder import read_file
 
 TENSORS, SETTINGS, TOKENIZER = "mmbridge.safetensors", "mmbridge.json", "mmbridge_tokenizer"
 EPS = "image_norm_eps"

@@ -8,11 +8,11 @@ from mmbridge_registry import Assembled, Exported, Published, UserError
 from mmbridge_registry.published import LAVIS
 from torch import Tensor
 
-from mmbridge_blip2.lavis_bridge import ALIASES, POSITION_IDS, image_branch, sizes_of
-from mmbridge_blip2.lavis_contents import ENCODER, contents_of
-from mmbridge_blip2.lavis_file import SETTINGS, WEIGHTS, LavisFile
-from mmbridge_blip2.lavis_losses import losses, notes
-from mmbridge_blip2.lavis_targets import encoder_heads, language_model_of, refuse_foreign_encoder, trained
+from mmbridge_blip2.lavis.bridge import ALIASES, POSITION_IDS, image_branch, sizes_of
+from mmbridge_blip2.lavis.contents import ENCODER, contents_of
+from mmbridge_blip2.lavis.file import SETTINGS, WEIGHTS, LavisFile
+from mmbridge_blip2.lavis.losses import losses, notes
+from mmbridge_blip2.lavis.targets import encoder_heads, language_model_of, refuse_foreign_encoder, trained
 
 
 def export(model: Assembled, destination: Path, card: str) -> Exported:
