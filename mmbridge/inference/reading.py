@@ -92,7 +92,8 @@ class Reading:
             readable = [outcome for outcome in outcomes if isinstance(outcome, Prepared)]
             values = list(ask(readable)) if readable else []
             if len(values) != len(readable):
-                raise UserError(f"the function that was streamed gave {len(values)} answers for {len(readable)} images.")
+                what = f"the function that was streamed gave {len(values)} answers for {len(readable)} images."
+                raise UserError(what, do="Give one answer per image.")
             given = iter(values)
             for (image, _), outcome in zip(batch, outcomes, strict=True):
                 failed = isinstance(outcome, UserError)
