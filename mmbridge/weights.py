@@ -14,7 +14,7 @@ from mmbridge.config import ConfigError
 from mmbridge.recipe import Chosen, Recipe
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
-FETCHED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+FETCHED = ["*.safetensors", "*.json", "*.txt", "*.model"]
 """What `fetch` gets: never a pickle (.bin, .pt), which could run code when it is read."""
 
 

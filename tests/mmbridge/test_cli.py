@@ -167,8 +167,20 @@ def test_fetch_names_what_it_cannot_get(config: Path, mmbridge, monkeypatch: pyt
     def refuse(value: str, where: str) -> Path:
         raise UserError(f"{value} cannot be fetched.", where=where)
 
-    monkeypatch.setattr(finding, "_download", refuse)
+    monkeypatch.setattr(finding, "download", refuse)
     done = mmbridge("fetch", "c.yaml", "model.bridge.init=no/such")
     assert done.status == 2
     assert done.err == "command line: model.bridge.init: no/such cannot be fetched.\n"
     assert mmbridge("fetch", "c.yaml").out == "random: random\n"
+
+
+def test_fetch_takes_a_hub_id(config: Path, mmbridge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from mmbridge import weights as finding
+
+    asked: list[str] = []
+    monkeypatch.setattr(finding, "download", lambda value: asked.append(value) or tmp_path)
+    assert (
+        mmbridge("fetch", "salesforce/blip2-opt-2.7b@abc").out == f"fetched salesforce/blip2-opt-2.7b@abc: {tmp_path}\n"
+    )
+    assert asked == ["salesforce/blip2-opt-2.7b@abc"]
+    assert mmbridge("fetch", "configs/nowhere.yaml").status == 2
