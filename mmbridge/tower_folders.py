@@ -4,16 +4,18 @@ import json
 import shutil
 from pathlib import Path
 
+from huggingface_hub import save_torch_state_dict
 from mmbridge_registry import Published, UserError
 from mmbridge_registry.published import OPEN_CLIP, TIMM, TRANSFORMERS
-from safetensors.torch import save_file
 
 FILES = {
-    TIMM: ("config.json", "model.safetensors", ""),
-    OPEN_CLIP: ("open_clip_config.json", "open_clip_model.safetensors", "visual."),
-    TRANSFORMERS: ("config.json", "model.safetensors", ""),
+    TIMM: ("config.json", "model{suffix}.safetensors", ""),
+    OPEN_CLIP: ("open_clip_config.json", "open_clip_model{suffix}.safetensors", "visual."),
+    TRANSFORMERS: ("config.json", "model{suffix}.safetensors", ""),
 }
 """By layout: where its config lies, where its tensors, and what stands before their names."""
+SHARD = "5GB"
+"""A shard is in memory while it is written. All vision encoders fit one, which their libraries want."""
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
@@ -23,11 +25,11 @@ TOKENIZER_FILES = (
 
 def write_tower(tower: Published, folder: Path) -> None:
     """Write config, tensors and tokenizer; tensors keep their dtype."""
-    config, tensors, prefix = FILES[tower.layout]
+    config, pattern, prefix = FILES[tower.layout]
     folder.mkdir(parents=True)
     (folder / config).write_text(json.dumps(dict(tower.config), indent=2))
     named = {f"{prefix}{name}": tensor.detach().contiguous() for name, tensor in tower.tensors.items()}
-    save_file(named, folder / tensors, {"format": "pt"})
+    save_torch_state_dict(named, folder, filename_pattern=pattern, max_shard_size=SHARD, metadata={"format": "pt"})
     if tower.tokenizer is not None:
         copy_tokenizer(tower.tokenizer, folder)
 

@@ -37,7 +37,8 @@ class EncodedFeatures:
 
         An image's state is computed once per batch in which it stands, so pairs sorted by image are cheapest.
         """
-        bridge, logits = text_bridge_of(self.model.bridged, "match"), []
+        # Not refused where no stage has trained it: an evaluation inside a run measures what there is, beside chance.
+        bridge, logits = text_bridge_of(self.model.bridged), []
         with self.model.answering():
             for batch in self.model.batches(len(texts)):
                 state, tokens = self._pairs(bridge, rows[batch], texts[batch])

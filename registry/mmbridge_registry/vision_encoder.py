@@ -29,7 +29,7 @@ class VisionEncoder(Tower, ABC):
 
     @abstractmethod
     def transform(self, train: bool) -> ImageTransform:
-        """Give the picklable transform from a PIL RGB image to pixels [3,H,W] float32.
+        """Give the picklable transform from a PIL RGB image to pixels [3,H,W] float32; it is called from threads too.
 
         With `train`, crops and flips are drawn from torch's default generator, which the loader seeds per sample.
         Mean, standard deviation and interpolation are this encoder's own.

@@ -75,6 +75,7 @@ def bad_images(encode) -> dict[str, bytes]:
 BAD = ["empty", "text", "cut JPEG", "cut PNG", "header only", "PNG checksum", "zeros", "bomb", "small bomb", "program"]
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # as it is outside of pytest
 @pytest.mark.parametrize("name", BAD)
 def test_half_a_picture_is_no_picture(name: str, encode, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as some libraries set it for everybody
