@@ -329,9 +329,11 @@ class TestLearned:
 
     def test_the_matching_head(self):
         asked = self.without("bridge.match_head")
-        for ask in (asked.match, lambda images, texts: asked.encode(images).match(torch.tensor([0]), texts)):
+        for ask in (asked.match, lambda images, texts: asked.encode(images).compare(torch.tensor([0]), texts)):
             with pytest.raises(UserError, match=r"has not learned to match.*2 of its tensors.*match_head"):
                 ask(IMAGES[:1], ["a"])
+        # An evaluation inside a run without ITM measures what there is.
+        assert asked.encode(IMAGES[:1]).match(torch.tensor([0]), ["a"]).shape == (1, 2)
         assert asked.similarity(IMAGES[:1], ["a"]).shape == (1, 1) and asked.caption(IMAGES[:1])
 
     def test_the_text_half(self):
