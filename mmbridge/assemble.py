@@ -4,11 +4,12 @@ from collections.abc import Iterable
 
 import torch
 from mmbridge_registry import Bridge, Catalog, LanguageModel, Objective, UserError, VisionEncoder
+from mmbridge_registry.bridge import Pass
 
+from mmbridge.building import build
 from mmbridge.model import BridgedModel
 from mmbridge.recipe import Chosen, Recipe, Stage
 from mmbridge.trainable import trainable_parameters
-from mmbridge.weights import with_located
 
 
 def assemble(recipe: Recipe, catalog: Catalog) -> BridgedModel:
@@ -30,17 +31,6 @@ def assemble(recipe: Recipe, catalog: Catalog) -> BridgedModel:
     return model.requires_grad_(False).eval()
 
 
-def build(chosen: Chosen, catalog: Catalog, **context: object):
-    """Build one part, with its weights found first."""
-    located = with_located(chosen, catalog)
-    try:
-        return located.build(**context)
-    except UserError as error:
-        if error.where is None:
-            raise UserError(error.what, where=chosen.where, do=error.do) from error
-        raise
-
-
 def prepare_stage(model: BridgedModel, stage: Stage, catalog: Catalog) -> dict[str, Objective]:
     """Build a stage's objectives, and let gradients reach exactly what the stage trains."""
     objectives = {name: build(chosen, catalog) for name, chosen in stage.objectives.items()}
@@ -49,15 +39,20 @@ def prepare_stage(model: BridgedModel, stage: Stage, catalog: Catalog) -> dict[s
     for parameter in trained.values():
         parameter.requires_grad_(True)
     model.learned.update(trained)
+    if "bridge" in stage.train:
+        model.in_step = _passes(objectives.values())
     model.train()
     return objectives
 
 
 def trained_by(model: BridgedModel, stage: Stage, objectives: Iterable[Objective]) -> dict[str, torch.nn.Parameter]:
     """Name the parameters of the model that a stage trains."""
-    passes = frozenset().union(*(objective.passes for objective in objectives))
     parts = {name: part for name, part in model.named_children() if part is not None}
-    return trainable_parameters(parts, stage.train, passes)
+    return trainable_parameters(parts, stage.train, _passes(objectives))
+
+
+def _passes(objectives: Iterable[Objective]) -> frozenset[Pass]:
+    return frozenset().union(*(objective.passes for objective in objectives))
 
 
 def _check_dtype(language_model: LanguageModel, chosen: Chosen | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from mmbridge_registry import UserError
+from mmbridge_registry.bridge import Pass
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -33,6 +34,11 @@ class Checkpoint:
     def lacks(self) -> frozenset[str]:
         """Names of tensors that the project it was imported from does not have; a run's own checkpoint lacks none."""
         return frozenset(self.state.get("lacks", ()))
+
+    @property
+    def in_step(self) -> frozenset[Pass] | None:
+        """Passes of the bridge that were last trained together; None if the project it comes from does not say."""
+        return frozenset(self.state["in_step"]) if "in_step" in self.state else None
 
     def learned(self, names: Iterable[str]) -> set[str]:
         """Of the names of its tensors, those that were trained; an import does not say, and has only such."""

@@ -52,4 +52,6 @@ def hand_over(source: Checkpoint, model: BridgedModel) -> Handoff:
     for name in moved:
         here[name].copy_(weights[name])
     model.learned |= source.learned(moved)
+    if model.in_step is None:  # else the stage that begins here trains the bridge, and has said what of it
+        model.in_step = source.in_step
     return Handoff(str(source.path), tuple(moved), tuple(new), tuple(sorted(weights.keys() - here.keys())))

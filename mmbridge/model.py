@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from mmbridge_registry import Batch, Bridge, LanguageModel, Objective, VisionEncoder
+from mmbridge_registry.bridge import Pass
 from torch import Tensor, nn
 
 from mmbridge.collectives import Collectives
@@ -28,6 +29,9 @@ class BridgedModel(nn.Module):
         self.projection = None if language_model is None else nn.Linear(bridge.width, language_model.width)
         self.learned: set[str] = set()
         """Names of tensors that some stage has trained, here or where they were loaded from."""
+        self.in_step: frozenset[Pass] | None = None
+        """Passes of the bridge that the last stage which trained it trained together; None if it is not known. The
+        others were left behind: queries that have moved on no longer fit a text half that has not."""
         if language_model is not None and projection_init == "token_scale":
             self._start_at(language_model.token_scale)
 

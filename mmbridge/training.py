@@ -40,6 +40,7 @@ class Training:
                 "step": step,
                 "samples": step * self.stage.batch_size,
                 "learned": sorted(running.model.learned),
+                "in_step": sorted(running.model.in_step or ()),
             }
             keep = running.recipe.run.keep_checkpoints
             path = checkpoint.save(folder, running.model.kept(), state, keep, self.trained, self.optimizer)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmbridge.data.text import clean_caption
 from mmbridge.inference.encoded import EncodedFeatures, joined, matched
-from mmbridge.inference.learned import temperature_of, text_bridge_of
+from mmbridge.inference.learned import temperature_of, text_bridge_in_step, text_bridge_of
 from mmbridge.inference.listing import Images, Picture, listed, several
 from mmbridge.inference.reading import Reading
 
@@ -46,7 +46,7 @@ class Comparing(Reading):
         images, texts = listed(images), several(texts, "texts")
         if len(images) != len(texts):
             raise UserError(f"there are {len(images)} images and {len(texts)} texts.", do="Give one text per image.")
-        bridge = text_bridge_of(self.bridged, "match", "contrast")
+        bridge = text_bridge_in_step(self.bridged, "match", "contrast")
         return joined(
             self.ask(
                 images,
@@ -56,13 +56,13 @@ class Comparing(Reading):
 
     def embed_images(self, images: Images) -> Tensor:
         """L2-normalised query embeddings [n,Q,C]."""
-        bridge = text_bridge_of(self.bridged, "contrast")
+        bridge = text_bridge_in_step(self.bridged, "contrast")
         embedded = self.ask(listed(images), lambda features, _: [_queries(bridge, features)])
         return torch.cat(embedded) if embedded else torch.empty(0, bridge.num_queries, 0)
 
     def embed_texts(self, texts: Iterable[str]) -> Tensor:
         """L2-normalised text embeddings [n,C]."""
-        texts, bridge = several(texts, "texts"), text_bridge_of(self.bridged, "contrast")
+        texts, bridge = several(texts, "texts"), text_bridge_in_step(self.bridged, "contrast")
         with self.answering():
             embedded = [
                 bridge.embed_text(bridge.encode_text(self.tokens(texts[rows]))).float().cpu()
@@ -72,7 +72,7 @@ class Comparing(Reading):
 
     def similarity(self, images: Images, texts: Iterable[str]) -> Tensor:
         """ITC score [n,m] of every image with every text: the largest cosine over queries, no temperature."""
-        bridge, words = text_bridge_of(self.bridged, "contrast"), self.embed_texts(texts)
+        bridge, words = text_bridge_in_step(self.bridged, "contrast"), self.embed_texts(texts)
         scores = self.ask(
             listed(images),
             lambda features, _: [(_queries(bridge, features)[:, None] @ words[None, ..., None]).amax((2, 3))],

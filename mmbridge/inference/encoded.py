@@ -7,7 +7,7 @@ import torch
 from mmbridge_registry import ImageState, Matched, TextBridge, Tokens
 from torch import Tensor
 
-from mmbridge.inference.learned import text_bridge_of
+from mmbridge.inference.learned import text_bridge_in_step, text_bridge_of
 
 if TYPE_CHECKING:
     from mmbridge.inference.comparing import Comparing
@@ -37,7 +37,7 @@ class EncodedFeatures:
 
         An image's state is computed once per batch in which it stands, so pairs sorted by image are cheapest.
         """
-        # Not refused where no stage has trained it: an evaluation inside a run measures what there is, beside chance.
+        # Not refused where no stage has trained it: evaluations use this, and measure what there is, beside chance.
         bridge, logits = text_bridge_of(self.model.bridged), []
         with self.model.answering():
             for batch in self.model.batches(len(texts)):
@@ -47,7 +47,7 @@ class EncodedFeatures:
 
     def compare(self, rows: Tensor, texts: Sequence[str]) -> Matched:
         """ITM probabilities and ITC cosines [m] of the pairs (image `rows[i]`, `texts[i]`)."""
-        bridge = text_bridge_of(self.model.bridged, "match", "contrast")
+        bridge = text_bridge_in_step(self.model.bridged, "match", "contrast")
         with self.model.answering():
             scores = [
                 matched(bridge, *self._pairs(bridge, rows[batch], texts[batch]))

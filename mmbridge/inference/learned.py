@@ -55,6 +55,22 @@ def text_bridge_of(model: BridgedModel, *passes: Pass) -> TextBridge:
     return bridge
 
 
+def text_bridge_in_step(model: BridgedModel, *passes: Pass) -> TextBridge:
+    """Give the bridge for certain passes, as users may ask it.
+
+    Raises:
+        UserError: as `text_bridge_of`; or a later stage has trained the bridge on without them.
+    """
+    bridge = text_bridge_of(model, *passes)
+    if model.in_step is not None and (left := [one for one in passes if one not in model.in_step]):
+        raise UserError(
+            f"this model's last stage has trained the bridge on without learning {DOES[left[0]]}: its queries have"
+            " moved away from its text half.",
+            do="Ask the stage that was trained for it: --stage NAME, or mmbridge.load(run, NAME).",
+        )
+    return bridge
+
+
 def temperature_of(model: BridgedModel) -> float:
     """Give the temperature of the contrastive similarities.
 

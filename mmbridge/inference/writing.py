@@ -7,7 +7,7 @@ from mmbridge_registry.prompts import check_images
 
 from mmbridge.decoding import ANSWER, CAPTION
 from mmbridge.inference.interleaved import put
-from mmbridge.inference.learned import language_model_of, text_bridge_of, writes
+from mmbridge.inference.learned import language_model_of, text_bridge_in_step, writes
 from mmbridge.inference.listing import Images, Picture, listed, per_row, repeated, several
 from mmbridge.inference.prompting import asked, check_places
 from mmbridge.inference.reading import Reading
@@ -40,7 +40,7 @@ class Writing(Reading):
         check_places(len(images), prompts)
         if self.writes:
             return self._write(images, prompts, generation)
-        bridge = text_bridge_of(self.bridged, "decode")
+        bridge = text_bridge_in_step(self.bridged, "decode")
         written = self.ask(images, lambda features, _: bridge.generate_text(bridge.encode_image(features), generation))
         return [text.removeprefix(prompt).strip() for text, prompt in zip(written, prompts, strict=True)]
 

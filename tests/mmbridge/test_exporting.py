@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from mmbridge_registry import UserError
 from mmbridge_registry.discovery import discover
 from mmbridge_tiny_world import TinyWorldOptions, build_dataset
 from torch.testing import assert_close
@@ -79,6 +80,15 @@ def test_the_stage_before_is_exported_as_a_retrieval_model_with_the_same_scores(
     assert_close(cosines, ours.similarity(HELD_OUT[:2], texts), atol=1e-5, rtol=0)
     assert_close(shares, matched.itm, atol=1e-5, rtol=0)
     assert_close(cosines.diagonal(), matched.itc, atol=1e-5, rtol=0)
+
+
+def test_a_text_half_that_was_left_behind_is_refused(trained: Path) -> None:
+    """The second stage moves the queries on; what the first has taught the text half no longer fits them."""
+    last, first = mmbridge.load(trained), mmbridge.load(trained, "representation")
+    for ask in (last.match, last.similarity):
+        with pytest.raises(UserError, match=r"moved away from its text half.*--stage NAME"):
+            ask(HELD_OUT[:1], ["a picture of a red circle"])
+    assert 0 <= first.match(HELD_OUT[:1], ["a picture of a red circle"]).itm.item() <= 1
 
 
 def test_a_way_there_and_back_changes_no_tensor(trained: Path, exported: Path, folder: Path) -> None:
