@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mmbridge_registry import Batch, Catalog, Objective, TextBridge, UserError
 
-from mmbridge.assemble import build
+from mmbridge.building import build
 from mmbridge.collectives import Collectives
 from mmbridge.data.loader import StepBatches, load
 from mmbridge.data.order import Mixture

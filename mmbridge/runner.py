@@ -12,7 +12,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from mmbridge import report
-from mmbridge.assemble import assemble, build
+from mmbridge.assemble import assemble
+from mmbridge.building import build
 from mmbridge.data.order import Mixture
 from mmbridge.data.quarantine import Quarantine
 from mmbridge.engine import engine

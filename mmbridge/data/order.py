@@ -5,7 +5,7 @@ resumes by remembering one number, and ranks and workers only decide who reads w
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -17,6 +17,8 @@ from mmbridge_registry import Dataset, UserError
 
 WINDOW = 1000
 """Positions within which the mixture is exact."""
+GROUP = 16
+"""Blocks of a data set whose records are shuffled together, and so are read at the same time."""
 ROUNDS = 4
 """Double rounds of the permutation; three are the least that hides its input (Luby and Rackoff, 1988)."""
 
@@ -81,6 +83,38 @@ def arrange(window: int, seed: int, *shares: tuple[str, int]) -> list[tuple[str,
     return arranged
 
 
+class BlockOrder:
+    """The order of records that lie on disk in blocks: the blocks are permuted, then the records of every 16 of them.
+
+    So a run reads from 16 blocks at a time, each epoch from others together; any position of any epoch is found by
+    binary search. `lengths` are those of the blocks, `key` names the permutations.
+    """
+
+    def __init__(self, lengths: Sequence[int], *key: int | str) -> None:
+        self.lengths = np.asarray(lengths, dtype=np.int64)
+        self.firsts = np.cumsum(self.lengths) - self.lengths
+        self.key = key
+
+    def index(self, epoch: int, rank: int) -> int:
+        """Give the index of the record that comes `rank`-th (from 0) in an epoch."""
+        blocks, ends = permute_blocks(self, epoch)
+        group = int(np.searchsorted(ends, rank, side="right")) // GROUP
+        first = int(ends[group * GROUP - 1]) if group else 0
+        last = int(ends[min((group + 1) * GROUP, len(ends)) - 1])
+        rank = first + permute(rank - first, last - first, *self.key, epoch, "group", group)
+        number = int(np.searchsorted(ends, rank, side="right"))
+        block = blocks[number]
+        return int(self.firsts[block] + self.lengths[block] - ends[number] + rank)
+
+
+@lru_cache(maxsize=16)
+def permute_blocks(order: BlockOrder, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Permute the blocks for an epoch: their numbers, and how many records there are up to the end of each."""
+    chance = np.random.Philox(key=draw(*order.key, epoch, "blocks")).random_raw(len(order.lengths))
+    blocks = np.argsort(chance, kind="stable")
+    return blocks, np.cumsum(order.lengths[blocks])
+
+
 @dataclass(frozen=True)
 class Place:
     """What stands at one position of a run."""
@@ -98,10 +132,10 @@ class Mixture:
     """Several data sets in one endless order; each is read whole, in a new order per epoch, before it repeats.
 
     In every window of 1000 positions each data set has exactly its share. Data sets are told apart by name, so the
-    order in which a YAML lists them changes nothing.
+    order in which a YAML lists them changes nothing. A data set with `blocks` is read from a few of them at a time.
 
     Raises:
-        UserError: there is no data set, a weight fits none, or one is empty.
+        UserError: there is no data set, a weight fits none, one is empty, or its blocks do not add up to its length.
     """
 
     def __init__(self, datasets: Mapping[str, Dataset], weights: Mapping[str, float], seed: int) -> None:
@@ -116,15 +150,31 @@ class Mixture:
         self.seed = seed
         self.shares = shares(weights)
         self.datasets = {name: datasets[name] for name in self.shares}
+        self.blocks = {
+            name: BlockOrder(lengths, seed, "epoch", name)
+            for name, dataset in self.datasets.items()
+            if (lengths := _blocks(name, dataset)) is not None
+        }
 
     def place(self, position: int) -> Place:
         """Find what stands at a position (from 0)."""
         window, offset = divmod(position, WINDOW)
         name, rank = arrange(window, self.seed, *self.shares.items())[offset]
         epoch, index = divmod(window * self.shares[name] + rank, len(self.datasets[name]))
-        index = permute(index, len(self.datasets[name]), self.seed, "epoch", name, epoch)
+        if name in self.blocks:
+            index = self.blocks[name].index(epoch, index)
+        else:
+            index = permute(index, len(self.datasets[name]), self.seed, "epoch", name, epoch)
         return Place(position, name, index, draw(self.seed, "sample", position))
 
     def substitute(self, place: Place, attempt: int) -> int:
         """Give the index of the record that stands in for an unreadable one: same data set, a function of the seed."""
         return draw(place.seed, "substitute", attempt) % len(self.datasets[place.name])
+
+
+def _blocks(name: str, dataset: Dataset) -> Sequence[int] | None:
+    lengths = dataset.blocks
+    if lengths is not None and sum(lengths) != len(dataset):
+        what = f"the blocks of the data set '{name}' hold {sum(lengths)} records, but it has {len(dataset)}."
+        raise UserError(what, where="data", do="Mend the plugin that reads it.")
+    return lengths

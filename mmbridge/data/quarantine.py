@@ -7,17 +7,14 @@ from pathlib import Path
 
 from mmbridge_registry import UserError
 
+from mmbridge.data.limit import too_many
 from mmbridge.data.samples import BadSample, name_some
-
-MIN_BAD = 10
-"""Different bad records before their share means anything: 1 of 16 is an accident, met again in every epoch."""
 
 
 class Quarantine:
     """Writes each bad record once to `quarantine.jsonl`, and stops the run when there are too many.
 
-    Too many is: at least 10 different bad records, and more than `max_bad_fraction` of the samples seen. A limit of 0
-    stops at the first. The count begins with this object; the file is the run's.
+    How many that is says `too_many`. The count begins with this object; the file is the run's.
     """
 
     def __init__(self, path: Path, max_bad_fraction: float) -> None:
@@ -40,17 +37,13 @@ class Quarantine:
             if key not in self._written:
                 self._written.add(key)
                 self._append(sample)
-        if self._too_many():
+        if too_many(len(self.bad), self.seen, self.max_bad_fraction):
             what = f"{len(self.bad)} of {self.seen} samples cannot be used, more than {self.max_bad_fraction:.2%}: "
             raise UserError(
                 f"{what}{name_some(list(self.bad.values()))}.",
                 where=self.path,
                 do="Mend or remove them, or raise run.max_bad_fraction.",
             )
-
-    def _too_many(self) -> bool:
-        enough = len(self.bad) >= (MIN_BAD if self.max_bad_fraction else 1)
-        return enough and len(self.bad) > self.max_bad_fraction * self.seen
 
     def _append(self, sample: BadSample) -> None:
         # Ranks share the file: one short write in append mode is not torn.

@@ -10,7 +10,7 @@ from mmbridge_registry.vision_encoder import ImageTransform
 
 from mmbridge.data.images import decode
 from mmbridge.data.order import Mixture, draw
-from mmbridge.data.text import clean_caption, clean_question
+from mmbridge.data.words import choose_words
 
 MAX_IN_A_ROW = 100
 """So many unreadable records one after the other stop the run."""
@@ -24,15 +24,6 @@ class BadSample:
     name: str
     reason: str
     position: int
-
-
-@dataclass(frozen=True)
-class Words:
-    """What is said of an image in one sample, cleaned."""
-
-    text: str
-    question: str | None = None
-    answer: str | None = None
 
 
 def read_sample(mixture: Mixture, transform: ImageTransform, position: int) -> tuple[Sample, list[BadSample]]:
@@ -60,25 +51,6 @@ def read_sample(mixture: Mixture, transform: ImageTransform, position: int) -> t
         return Sample(pixels, words.text, words.question, words.answer, image_id, position, place.seed), bad
     what = f"{len(bad)} records in a row cannot be used: {name_some(bad)}."
     raise UserError(what, where=f"data.{place.name}", do="Mend the data.")
-
-
-def choose_words(record: Record, seed: int) -> Words:
-    """Draw one caption and one answer of a record, and clean what is drawn.
-
-    Raises:
-        ValueError: nothing is left to say: no caption after cleaning, or a question without words or answers.
-    """
-    captions = [caption for caption in map(clean_caption, record.texts) if caption]
-    text = captions[draw(seed, "caption") % len(captions)] if captions else ""
-    if record.question is None:
-        if not text:
-            raise ValueError("the caption is empty after cleaning" if record.texts else "there is no caption")
-        return Words(text)
-    question = clean_question(record.question)
-    answers = [answer for answer in record.answers if answer.strip()]
-    if not question.strip() or not answers:
-        raise ValueError("the question has no answer" if question.strip() else "the question is empty after cleaning")
-    return Words(text, question, answers[draw(seed, "answer") % len(answers)])
 
 
 def image_number(name: str, record: Record, index: int) -> int:

@@ -3,13 +3,12 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from mmbridge_registry import UserError
-from mmbridge_registry.annotated import AnnotatedImages, Annotation, ImageRoot, numbered, open_table
+from mmbridge_registry.annotated import AnnotatedImages, Annotation, ImageRoot, numbered_id, open_table
+from mmbridge_registry.annotation_rows import Row, read_rows
 
 from mmbridge_image_text import ImageTextOptions
-from mmbridge_image_text.rows import Row, read_rows
 
 VERSION = 1
 """Of what the reader yields; a higher one makes cached tables anew."""
@@ -49,7 +48,7 @@ def read_pairs(source: Path, options: ImageTextOptions) -> Iterator[Annotation]:
             texts=_texts(row, captions),
             question=row.values.get(options.question_column) or None,
             answers=_texts(row, answers),
-            image_id=_number(row.values.get(options.image_id_column)),
+            image_id=numbered_id(row.values.get(options.image_id_column)),
         )
 
 
@@ -61,23 +60,5 @@ def _lacks(source: Path, row: Row, what: str) -> UserError:
 
 
 def _texts(row: Row, columns: tuple[str, ...]) -> list[str]:
-    """Give the texts of the first of these columns that the row has: one, or a list of them (in CSV as JSON)."""
-    value: Any = next((row.values[column] for column in columns if column in row.values), None)
-    if isinstance(value, str) and row.flat and value.startswith("["):
-        value = _parsed(value)
-    return [str(text) for text in (value if isinstance(value, list) else [value]) if text not in (None, "")]
-
-
-def _parsed(cell: str) -> Any:
-    try:
-        return json.loads(cell)
-    except ValueError:
-        return cell
-
-
-def _number(image_id: Any) -> int | None:
-    """Keep a number, turn any other name into one."""
-    if image_id in (None, ""):
-        return None
-    name = str(image_id)
-    return int(name) if name.isdecimal() and len(name) < 19 else numbered(name)
+    """Give the texts of the first of these columns that the row has."""
+    return next((row.several(column) for column in columns if column in row.values), [])

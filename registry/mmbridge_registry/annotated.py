@@ -4,9 +4,10 @@ A plugin reads its own file format and yields one `Annotation` per record; the r
 table that is written once per content of the file, images below a root, and messages for what is wrong.
 """
 
+import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b, file_digest
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ CACHE = "MMBRIDGE_CACHE"
 """Environment variable that names the cache folder; without it, the user's own."""
 FIRST_LOOK = 32
 """Images that are looked for before a run begins."""
+COLUMNS = 2
+"""Version of the tables' columns; a higher one makes all of them anew."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,12 @@ class Annotation:
     answers: Sequence[str] = ()
     image_id: int | None = None
     """Same number, same image; None numbers images by their paths."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """`Record.facts`; what JSON can hold."""
+
+
+class OutsideError(ValueError):
+    """A path that leads out of the folder of its data set."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +53,20 @@ class ImageRoot:
     folder: Path
     allow_absolute: bool = False
     """Also take absolute paths, and paths that leave the folder."""
+    among: tuple[str, ...] = ("",)
+    """Folders inside it, in one of which an image lies; the first that has it is taken."""
 
     def find(self, image: str) -> Path:
         """Give the path of an image.
 
         Raises:
-            ValueError: it is absolute or leads out of the folder, and that is not allowed.
+            OutsideError: it is absolute or leads out of the folder, and that is not allowed.
         """
         path = PurePath(image)
         if not self.allow_absolute and (path.is_absolute() or ".." in path.parts):
-            raise ValueError(f"'{image}' leads out of the image folder {self.folder}")
-        return self.folder / path
+            raise OutsideError(f"'{image}' leads out of the image folder {self.folder}")
+        places = [self.folder / inside / path for inside in self.among]
+        return places[0] if len(places) == 1 else next((place for place in places if place.exists()), places[0])
 
     def look(self, images: Sequence[str]) -> None:
         """Look for a few images before a run begins.
@@ -99,14 +111,24 @@ class AnnotatedImages(Dataset):
             answers=tuple(row["answers"]),
             image_id=row["image_id"],
             name=row["image"],
+            facts=json.loads(row["facts"] or "{}"),
         )
 
 
-def open_table(source: Path, layout: str, read: Callable[[Path], Iterator[Annotation]]) -> "ArrowTable":
+def open_table(
+    source: Path,
+    layout: str,
+    read: Callable[[Path], Iterator[Annotation]],
+    *,
+    option: str = "annotations",
+    also: Mapping[str, Path] | None = None,
+) -> "ArrowTable":
     """Open the Arrow table of an annotation file; `read` is called only if there is none for this content yet.
 
     `layout` names the reader, its version and the options that change what it yields: with the content of the file it
-    is the key of the cache. Processes that ask at once wait for one that writes; a table appears whole or not at all.
+    is the key of the cache, and so is the content of the files that are `also` read. The option that names the source,
+    and those that name the others, stand in messages. Processes that ask at once wait for one that writes; a table
+    appears whole or not at all.
 
     Raises:
         UserError: there is no such file, it has no records, the cache cannot be written, or what `read` raises.
@@ -114,8 +136,10 @@ def open_table(source: Path, layout: str, read: Callable[[Path], Iterator[Annota
     import datasets
     from datasets.exceptions import DatasetGenerationError
 
-    if not source.is_file():
-        raise UserError("there is no such annotation file.", where=source, do="Correct `annotations`.")
+    files = {option: source, **(also or {})}
+    for name, file in files.items():
+        if not file.is_file():
+            raise UserError("there is no such annotation file.", where=file, do=f"Correct `{name}`.")
     features = datasets.Features(
         {
             "image": datasets.Value("string"),
@@ -123,10 +147,11 @@ def open_table(source: Path, layout: str, read: Callable[[Path], Iterator[Annota
             "question": datasets.Value("string"),
             "answers": datasets.List(datasets.Value("string")),
             "image_id": datasets.Value("int64"),
+            "facts": datasets.Value("string"),
         }
     )
     datasets.disable_progress_bars()
-    key = _key(source, layout)
+    key = _key(files.values(), layout)
     try:
         return datasets.Dataset.from_generator(
             lambda: _rows(read(source), source),
@@ -163,6 +188,7 @@ def _row(annotation: Annotation) -> dict[str, Any]:
         "question": None if annotation.question is None else _sound(annotation.question),
         "answers": [_sound(answer) for answer in annotation.answers],
         "image_id": number,
+        "facts": json.dumps(annotation.facts) if annotation.facts else None,
     }
 
 
@@ -176,9 +202,20 @@ def numbered(name: str) -> int:
     return int.from_bytes(blake2b(name.encode(errors="replace"), digest_size=8).digest(), "big") >> 1
 
 
-def _key(source: Path, layout: str) -> str:
-    try:
-        with source.open("rb") as file:
-            return file_digest(file, lambda: blake2b(layout.encode(), digest_size=16)).hexdigest()
-    except OSError as error:
-        raise UserError(f"this file cannot be read ({error.strerror}).", where=source) from error
+def numbered_id(image_id: Any) -> int | None:
+    """Keep a number, turn any other name of an image into one; None and nothing name none."""
+    if image_id in (None, ""):
+        return None
+    name = str(image_id)
+    return int(name) if name.isdecimal() and len(name) < 19 else numbered(name)
+
+
+def _key(files: Iterable[Path], layout: str) -> str:
+    key = blake2b(f"{COLUMNS} {layout}".encode(), digest_size=16)
+    for source in files:
+        try:
+            with source.open("rb") as file:
+                key.update(file_digest(file, lambda: blake2b(digest_size=16)).digest())
+        except OSError as error:
+            raise UserError(f"this file cannot be read ({error.strerror}).", where=source) from error
+    return key.hexdigest()

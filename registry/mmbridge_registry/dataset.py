@@ -1,6 +1,7 @@
 """The contract of datasets."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from mmbridge_registry.record import Record
 
@@ -22,6 +23,14 @@ class Dataset(ABC):
         Raises:
             OSError, ValueError: this record cannot be read; the framework replaces, counts and reports it.
         """
+
+    @property
+    def blocks(self) -> Sequence[int] | None:
+        """Lengths of the pieces that lie together on disk, in the order of their records: they add up to `len`.
+
+        Training then reads from a few pieces at a time. None says that any record is as quick to read as any other.
+        """
+        return None
 
     def __getitem__(self, index: int) -> Record:
         """Read a record, so that a dataset can be looked at like a list."""

@@ -30,6 +30,7 @@ def check_dataset(dataset: Dataset, samples: int = 16) -> None:
             _same(record, copy.read(index)), f"the same index always gives the same record, in any process ({index})"
         )
     _check_ends(dataset, size)
+    _check_blocks(dataset, size)
 
 
 def _check_record(record: Record, index: int) -> None:
@@ -66,3 +67,10 @@ def _check_ends(dataset: Dataset, size: int) -> None:
         except IndexError:
             continue
         raise AssertionError(f"dataset[{index}] of {size} records is an IndexError")
+
+
+def _check_blocks(dataset: Dataset, size: int) -> None:
+    lengths = dataset.blocks
+    if lengths is not None:
+        whole = all(isinstance(length, int) and length >= 0 for length in lengths)
+        expect(whole and sum(lengths) == size, f"blocks are whole numbers from 0 that add up to len, {size}")

@@ -49,6 +49,6 @@ def test_too_many_spoilt_records_stop(dataset, preparation, tmp_path: Path) -> N
         image.write_bytes(b"<html>429 Too Many Requests</html>")
     batches = StepBatches(mixture=Mixture({"web": dataset}, {"web": 1}, 1), batch_size=40, **preparation)
     quarantine = Quarantine(tmp_path / "quarantine.jsonl", 0.01)
-    with pytest.raises(UserError, match=r"samples cannot be used, more than 1\.00%: web \d+\.jpg \(its content is none of"):
+    with pytest.raises(UserError, match=r"cannot be used, more than 1\.00%: web \d+\.jpg \(its content is none of"):
         for batch, bad in load(batches, 0, COUNT // 40, 0):
             quarantine.report(bad, seen=len(batch))

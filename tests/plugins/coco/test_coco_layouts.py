@@ -4,6 +4,8 @@ import json
 
 import pytest
 from mmbridge_registry import Dataset, UserError
+from mmbridge_registry.testing import check_dataset
+from toys.annotation_files import PUBLISHED
 
 A, B = "COCO_val2014_000000522418.jpg", "COCO_val2014_000000391895.jpg"
 
@@ -50,13 +52,15 @@ LIST_VAL = [{"image": f"val2014/{A}", "caption": ["one", "two", "three"]}, {"ima
 
 
 def said(dataset: Dataset) -> list[tuple[int | None, tuple[str, ...]]]:
+    check_dataset(dataset)
     records = [dataset[index] for index in range(len(dataset))]
     assert all(record.image.is_file() for record in records)
     return [(record.image_id, record.texts) for record in records]
 
 
-def test_official_file(open_captions, images) -> None:
-    dataset = open_captions(OFFICIAL, images=images / "val2014")
+@pytest.mark.parametrize("root", [lambda images: images / "val2014", lambda images: images], ids=["its", "COCO's"])
+def test_official_file(root, open_captions, images) -> None:
+    dataset = open_captions(OFFICIAL, images=root(images))
     assert said(dataset) == [
         (391895, ("A man on a bike.\n",)),
         (522418, ("A woman cutting a cake.", "Cake, “cut”")),
@@ -133,7 +137,7 @@ def test_one_record_per_caption(open_captions) -> None:
         ([{"image": "a.jpg"}], {}, "no 'caption'.*objects with image and caption"),
         ({"images": [{"id": 1, "file_name": "a.jpg"}]}, {}, "no 'annotations'"),
         ({"a": 1}, {}, "no COCO captions"),
-        ([3], {}, "no COCO captions"),
+        ([3], {}, "a int, not an object"),
         ('{"image": "a", "caption": "b"}\n{"image": "a", "capt', {}, r"annotations\.json:2: this is not JSON"),
     ],
 )
@@ -144,8 +148,25 @@ def test_a_file_of_another_kind_is_refused_by_name(content, options: dict, messa
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", sorted(PUBLISHED.keys() - {"coco", "karpathy", "nocaps", "lavis"}))
+def test_the_reader_of_another_file_is_named(kind: str, open_captions) -> None:
+    with pytest.raises(UserError, match=r"no COCO captions.* reads them"):
+        open_captions(PUBLISHED[kind])
+
+
+@pytest.mark.parametrize("broken", ["truncated", "mangled"])
+def test_a_broken_file_is_not_called_another(broken: str, open_captions) -> None:
+    text = json.dumps(OFFICIAL, indent=1)
+    with pytest.raises(UserError, match=r"annotations\.json:\d+: this is not JSON"):
+        open_captions(text[:-30] if broken == "truncated" else text.replace("},", "}", 1))
+
+
+def test_either_half_of_an_official_file_may_come_first(open_captions) -> None:
+    assert said(open_captions(dict(reversed(OFFICIAL.items())))) == said(open_captions(OFFICIAL))
+
+
 def test_another_root_is_told_with_what_was_looked_for(open_captions, images) -> None:
     with pytest.raises(UserError, match=rf"0 of the first 2 images exist below it \(the first is '{B}'\)"):
-        open_captions(OFFICIAL, images=images)
+        open_captions(OFFICIAL, images=images.parent)
     with pytest.raises(UserError, match="no such image folder"):
         open_captions(OFFICIAL, images=images / "nowhere")

@@ -1,14 +1,14 @@
-"""Rows of a JSON, JSONL, CSV or TSV file, with the line each stands on."""
+"""Rows of a JSON, JSONL, CSV or TSV file, with the line each begins on."""
 
 import csv
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from mmbridge_registry import UserError
-from mmbridge_registry.json_rows import json_rows
+from mmbridge_registry.errors import UserError
+from mmbridge_registry.json_stream import CHUNK, json_pieces
 
 
 @dataclass(frozen=True)
@@ -16,14 +16,22 @@ class Row:
     """One row: values by column."""
 
     line: int
-    """Line of the file, or running number in a JSON list."""
     values: dict[str, Any]
     flat: bool = False
     """From CSV or TSV, where every value is a text."""
+    key: str | None = None
+    """Its key in an object of rows, `{id: {...}}`."""
+
+    def several(self, column: str) -> list[str]:
+        """Give the texts of a column: one, or a list of them (in CSV and TSV as JSON); empty ones are none."""
+        value = self.values.get(column)
+        if isinstance(value, str) and self.flat and value.startswith("["):
+            value = _parsed(value)
+        return [str(text) for text in (value if isinstance(value, list) else [value]) if text not in (None, "")]
 
 
 def read_rows(source: Path) -> Iterator[Row]:
-    """Read the rows of a file; its first character and its header line say what it is.
+    """Read the rows of a file one at a time; its first character and its header line say what it is.
 
     Raises:
         UserError: a row does not fit the header, or the file is broken; the message has the line.
@@ -39,17 +47,25 @@ def read_rows(source: Path) -> Iterator[Row]:
 
 
 def _objects(source: Path) -> Iterator[Row]:
-    for number, row in enumerate(chain.from_iterable(map(_flat, json_rows(source))), start=1):
-        if not isinstance(row, dict):
-            raise UserError(f"this is a {type(row).__name__}, not an object.", where=f"{source}:{number}")
-        yield Row(number, row)
+    if lone := _lone_row(source):
+        yield Row(1, lone)
+        return
+    for piece in json_pieces(source):
+        if not isinstance(piece.value, dict):
+            raise UserError(f"this is a {type(piece.value).__name__}, not an object.", where=f"{source}:{piece.line}")
+        yield Row(piece.line, piece.value, key=piece.key)
 
 
-def _flat(value: Any) -> Iterable[Any]:
-    """Open a list of rows, or a dict of rows by id."""
-    if isinstance(value, dict) and value and all(isinstance(row, dict) for row in value.values()):
-        return value.values()
-    return value if isinstance(value, list) else [value]
+def _lone_row(source: Path) -> dict[str, Any] | None:
+    """Give the row of a file that is one object and no object of rows: JSONL of a single line."""
+    if source.stat().st_size > CHUNK:
+        return None
+    try:
+        value = json.loads(source.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None
+    is_row = isinstance(value, dict) and not all(isinstance(inner, dict | list) for inner in value.values())
+    return value if is_row else None
 
 
 def _cells(source: Path, tabs: bool) -> Iterator[Row]:
@@ -82,3 +98,10 @@ def _unquoted(cell: str) -> str:
     if len(cell) >= 2 and cell[0] == cell[-1] == '"':
         return cell[1:-1].replace('""', '"')
     return cell
+
+
+def _parsed(cell: str) -> Any:
+    try:
+        return json.loads(cell)
+    except ValueError:
+        return cell
