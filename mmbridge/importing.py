@@ -108,7 +108,10 @@ def _fill(folder: Path, source: Path, imported: Imported, overrides: Sequence[st
             )
     directory.resolved.write_text(as_yaml(values | {"data": {}, "stages": {}}))
     tensors, lacks = _named(imported, load_recipe(directory.resolved, [], found), source, found)
-    state = {"stage": IMPORTED, "step": 0, "lacks": lacks}
+    state: dict[str, Any] = {"stage": IMPORTED, "step": 0, "lacks": lacks}
+    if imported.projection:
+        # It was last trained to speak: the queries have moved on from a text half that may have come along.
+        state["in_step"] = ["image"]
     checkpoint.save(directory.checkpoints(IMPORTED), tensors, state, 1, {}, None)
     report = ImportReport(
         str(source), imported.title, len(imported.renamed), imported.renamed, tuple(lacks), imported.unused,

@@ -46,7 +46,7 @@ def import_(
 def export(
     run: RunFolder,
     destination: Annotated[Path, typer.Argument(help="The folder or file to write.", show_default=False)],
-    to: Annotated[str, typer.Option(help="The format: hf (transformers) or lavis.", show_default=False)],
+    to: Annotated[str, typer.Option(help="The format, such as hf or lavis (`mmbridge ls`).", show_default=False)],
     stage: Annotated[str | None, typer.Option(help="The stage; by default the last that has a checkpoint.")] = None,
     json: Json = False,
 ) -> None:

@@ -97,6 +97,8 @@ def test_a_way_there_and_back_changes_no_tensor(trained: Path, exported: Path, f
     for name, tensor in there.kept().items():
         assert torch.equal(tensor, back.tensors()[name]), name
     assert back.learned >= {name for name in there.kept() if name.startswith("bridge.")}
+    with pytest.raises(UserError, match="moved away from its text half"):
+        mmbridge.load(folder / "back").match(HELD_OUT[:1], ["a picture of a red circle"])
     assert mmbridge.load(folder / "back").caption(HELD_OUT[:4]) == mmbridge.load(trained).caption(HELD_OUT[:4])
 
 
