@@ -1,7 +1,7 @@
 """Export: what a run has learned, as another project's checkpoint."""
 
-import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mmbridge_registry import FORMAT, Exported, Format, UserError
 from mmbridge_registry.discovery import Discovered
@@ -29,17 +29,17 @@ def export(run: Path, to: str, destination: Path, found: Discovered, stage: str 
     model = restored(recipe, found, trained, device="cpu")
     _take_along_own_encoder(model, recipe, directory)
     known: Format = offer.build(offer.options())
-    partial = destination.with_name(f"{destination.name}.tmp")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{destination.name}.", dir=destination.parent) as scratch:
+        partial = Path(scratch)
         exported = known.write(model, partial / destination.name, model_card(directory, recipe, trained, found.catalog))
         if destination.exists():
             destination.rmdir()
-        for written in partial.iterdir():
-            written.rename(destination.parent / written.name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        targets = {written: destination.parent / written.name for written in partial.iterdir()}
+        if taken := next((target for target in targets.values() if target.exists()), None):
+            raise UserError("it exists already.", where=taken, do="Choose another name.")
+        for written, target in targets.items():
+            written.rename(target)
     return exported
 
 

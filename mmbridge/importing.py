@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from mmbridge_registry import FORMAT, Bridge, Format, Imported, UserError
@@ -52,15 +52,12 @@ def import_checkpoint(source: Path, out: Path, overrides: Sequence[str], found: 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError("it exists already.", where=out, do="Choose another --out.")
     imported = recognised(source, found).read(source)
-    partial = out.with_name(f"{out.name}.tmp")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
+        partial = Path(scratch) / out.name
+        partial.mkdir()
         report = _fill(partial, source, imported, overrides, found)
-        shutil.rmtree(out, ignore_errors=True)
         partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return report
 
 
@@ -126,8 +123,10 @@ def _named(imported: Imported, recipe: Recipe, source: Path, found: Discovered) 
     parts = outline(recipe, found.catalog)
     bridge = cast(Bridge, parts["bridge"])
     published = bridge.published()
+    if published is None:
+        do = "Leave model.bridge.name as it was recognised."
+        raise UserError("this bridge has no published layout that tensors could be put into.", where=source, do=do)
     ours = {id(tensor): name for name, tensor in bridge.named_parameters()}
-    assert published is not None  # else the format had no name to give
     places = {name: (f"bridge.{ours[id(tensor)]}", tensor) for name, tensor in published.tensors.items()}
     if "projection" in parts:
         places |= {f"projection.{key}": (f"projection.{key}", p) for key, p in parts["projection"].named_parameters()}

@@ -154,6 +154,7 @@ def test_a_foreign_checkpoint_is_loaded_through_the_cache_once(tmp_path: Path, m
         (["caption.pth", "--out", "full"], "exists already"),
         (["caption.pth", "--out", "in", WITH_OPT, "model.bridge.queries=9"], "query_tokens has shape"),
         (["caption.pth", "--out", "in", WITH_OPT, "model.bridge.querys=9"], "model.bridge.querys"),
+        (["caption.pth", "--out", "in", WITH_OPT, "model.bridge={name: mlp, queries: 5}"], "no published layout"),
         (["caption.pth"], "--out"),
     ],
 )  # fmt: skip
