@@ -179,7 +179,8 @@ def test_a_process_that_dies_is_told_in_one_line() -> None:
 
 
 SLOW = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever starts the tests in the background has it ignored
 from mmbridge_registry import Dataset
 from mmbridge.data.doctor import Checkup
 from mmbridge.data.examining import Limits

@@ -127,11 +127,8 @@ def test_a_run_answers_a_hundred_at_once_as_it_does_alone(run):
         done = list(threads.map(lambda body: post(port, "/v1/chat/completions", body, "secret"), bodies))
         assert [status for status, _ in done] == [200] * 100
         assert [body["choices"][0]["message"]["content"] for _, body in done] == alone
-        _, embedded = post(port, "/v1/embeddings", {"input": ["a red circle", "a square"]}, "secret")
-        torch.testing.assert_close(
-            torch.tensor([one["embedding"] for one in embedded["data"]]),
-            model.embed_texts(["a red circle", "a square"]), atol=1e-5, rtol=0,
-        )  # fmt: skip
+        status, refused = post(port, "/v1/embeddings", {"input": ["a red circle", "a square"]}, "secret")
+        assert status == 400 and "moved away from its text half" in refused["error"]["message"]
         assert post(port, "/v1/embeddings", {"input": "a"}, "wrong")[0] == 401
         assert post(port, "/v1/chat/completions", asked("x", *pictures[:3], max_tokens=3), "secret")[0] == 200
         process.send_signal(signal.SIGINT)
@@ -139,8 +136,17 @@ def test_a_run_answers_a_hundred_at_once_as_it_does_alone(run):
 
 
 @pytest.mark.slow
-def test_a_stage_that_cannot_write_says_so(run):
+def test_a_stage_that_cannot_write_says_so_and_embeds(run):
+    import torch
+
+    import mmbridge
+
     with served(run, "--stage", "representation") as (_, port):
         status, body = post(port, "/v1/chat/completions", asked("x", "red"), "")
         assert status == 400 and "not trained" in body["error"]["message"]
-        assert post(port, "/v1/embeddings", {"input": "a red circle"}, "")[0] == 200
+        status, embedded = post(port, "/v1/embeddings", {"input": ["a red circle", "a square"]}, "")
+        assert status == 200
+        torch.testing.assert_close(
+            torch.tensor([one["embedding"] for one in embedded["data"]]),
+            mmbridge.load(run, "representation").embed_texts(["a red circle", "a square"]), atol=1e-5, rtol=0,
+        )  # fmt: skip
