@@ -38,7 +38,8 @@ class Checkpoint:
     @property
     def in_step(self) -> frozenset[Pass] | None:
         """Passes of the bridge that were last trained together; None if the project it comes from does not say."""
-        return frozenset(self.state["in_step"]) if "in_step" in self.state else None
+        passes: list[Pass] | None = self.state.get("in_step")
+        return None if passes is None else frozenset(passes)
 
     def learned(self, names: Iterable[str]) -> set[str]:
         """Of the names of its tensors, those that were trained; an import does not say, and has only such."""
