@@ -62,7 +62,8 @@ def text_bridge_in_step(model: BridgedModel, *passes: Pass) -> TextBridge:
         UserError: as `text_bridge_of`; or a later stage has trained the bridge on without them.
     """
     bridge = text_bridge_of(model, *passes)
-    if model.in_step is not None and (left := [one for one in passes if one not in model.in_step]):
+    left: list[Pass] = [one for one in passes if model.in_step is not None and one not in model.in_step]
+    if left:
         raise UserError(
             f"this model's last stage has trained the bridge on without learning {DOES[left[0]]}: its queries have"
             " moved away from its text half.",
