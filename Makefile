@@ -10,7 +10,7 @@ demo: $(INSTALLED)  ## train BLIP-2 in miniature on two CPU cores: both stages, 
 	$(BIN)/mmbridge run configs/blip2_tiny_opt.yaml
 
 test: $(INSTALLED)  ## the whole suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -75,24 +75,23 @@ def test_a_cut_file_is_refused(share, old, tmp_path):
     refuse(file, "it is cut short or no pickle of tensors")
 
 
+LIES = {
+    "more numbers than there are": Claim((10**9,), (1,)),
+    "one number ever again": Claim((10**6, 10**6), (0, 0)),
+    "begins behind the end": Claim((4,), (1,), 10**12),
+    "begins before the start": Claim((4,), (1,), -8),
+    "negative size": Claim((-5,), (1,)),
+    "expanded": torch.zeros(1).expand(10**6, 10**6),
+    "sparse": torch.zeros(3).to_sparse(),
+    "meta": torch.empty(10**12, device="meta"),
+    "complex": torch.zeros(2, dtype=torch.complex64),
+    "integers": torch.zeros(2, dtype=torch.int32),
+    "words": "words",
+}
+
+
 @pytest.mark.parametrize("old", [False, True])
-@pytest.mark.parametrize(
-    "lie",
-    [
-        Claim((10**9,), (1,)),
-        Claim((10**6, 10**6), (0, 0)),
-        Claim((4,), (1,), 10**12),
-        Claim((4,), (1,), -8),
-        Claim((-5,), (1,)),
-        torch.zeros(1).expand(10**6, 10**6),
-        torch.zeros(3).to_sparse(),
-        torch.empty(10**12, device="meta"),
-        torch.zeros(2, dtype=torch.complex64),
-        torch.zeros(2, dtype=torch.int32),
-        "words",
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
 def test_tensors_that_are_not_what_they_say_are_refused(lie, old, tmp_path):
     file = tmp_path / "x.pth"
     state = lavis_files.state("opt", **SMALL) | {"query_tokens": lie}
@@ -101,7 +100,9 @@ def test_tensors_that_are_not_what_they_say_are_refused(lie, old, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [{}, {"model": {}}, [torch.ones(2)], torch.ones(2), {"model": 3}, {"epoch": 3, "lr": 0.1}], ids=str
+    "content",
+    [{}, {"model": {}}, [torch.ones(2)], torch.ones(2), {"model": 3}, {"epoch": 3, "lr": 0.1}],
+    ids=["empty", "no tensors", "list", "tensor", "number", "numbers"],
 )
 def test_a_file_without_tensors_is_refused(content, tmp_path):
     torch.save(content, tmp_path / "x.pth")
