@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mmbridge.figures import score
+from mmbridge.figures import interval, score
 from mmbridge.recipe import Evaluate, Recipe
 from mmbridge.run_directory import RunDirectory
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mmbridge.model import BridgedModel
 
 Results = dict[str, dict[str, Any]]
-"""`{"<stage>/<evaluation>/<metric>": {"value", "chance", "ceiling", "n", "protocol", "step"}}`, as
+"""`{"<stage>/<evaluation>/<metric>": {"value", "chance", "ceiling", "interval", "n", "protocol", "step"}}`, as
 evaluation.json holds it."""
 
 SHOWN_SIDE = 384
@@ -55,13 +55,14 @@ def evaluate_stage(
     model: "BridgedModel",
     recipe: Recipe,
     stage: str,
-    directory: RunDirectory,
+    directory: RunDirectory | None,
     step: int,
     chosen: Mapping[str, Evaluate] | None = None,
 ) -> Results:
     """Make evaluations of a stage after `step` steps, write results and examples, and give the new results.
 
-    Without `chosen`, those that are due. Training is not disturbed: modes and torch's random state are afterwards
+    Without `chosen`, those that are due; without a directory, nothing is written.
+    Training is not disturbed: modes and torch's random state are afterwards
     what they were.
     """
     import torch
@@ -70,13 +71,17 @@ def evaluate_stage(
 
     asked = Model(model)
     results: Results = {}
-    for name, one in (due(recipe, stage, directory, step) if chosen is None else chosen).items():
+    if chosen is None:
+        chosen = due(recipe, stage, directory, step) if directory else {}
+    for name, one in chosen.items():
         with torch.random.fork_rng():
             evaluated = one.evaluation.build().evaluate(asked, one.dataset.build())
         stated = {"protocol": evaluated.protocol, "step": step}
         results |= {f"{stage}/{name}/{key}": asdict(metric) | stated for key, metric in evaluated.metrics.items()}
-        write_examples(evaluated, directory.samples(stage, name))
-    merge(directory.evaluation, results)
+        if directory:
+            write_examples(evaluated, directory.samples(stage, name))
+    if directory:
+        merge(directory.evaluation, results)
     return results
 
 
@@ -154,7 +159,7 @@ def print_table(run: Path, console: Console) -> None:
 def table_of(results: Mapping[str, Mapping[str, Any]]) -> Table:
     """Lay results out as a table, a block for each evaluation."""
     table = Table("metric", title="evaluation", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for column in ("value", "chance", "ceiling", "n"):
+    for column in ("value", "95 %", "chance", "ceiling", "n"):
         table.add_column(column, justify="right", no_wrap=True)
     before = ""
     for key, result in results.items():
@@ -162,6 +167,7 @@ def table_of(results: Mapping[str, Mapping[str, Any]]) -> Table:
         if (block := f"{evaluation} after {stage}") != before:
             table.add_row(escape(block), style="bold")
             before = block
-        numbers = (score(result.get(name)) for name in ("value", "chance", "ceiling"))
-        table.add_row(f"  {escape(metric)}", *numbers, str(result["n"]))
+        value, chance, ceiling = (score(result.get(name)) for name in ("value", "chance", "ceiling"))
+        within = interval(result.get("interval"))
+        table.add_row(f"  {escape(metric)}", value, within, chance, ceiling, str(result["n"]))
     return table

@@ -1,6 +1,7 @@
 """Figures: numbers as people read them."""
 
 import math
+from collections.abc import Sequence
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -19,6 +20,11 @@ def number(value: float | None, digits: int = 3) -> str:
 def score(value: float | None) -> str:
     """Show a score with three decimals, so that a column of them lines up; a dash where there is none."""
     return "–" if value is None else f"{value:.3f}"
+
+
+def interval(ends: Sequence[float] | None) -> str:
+    """Show the two ends of an interval; nothing where there is none."""
+    return "" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
 
 
 def count(value: int) -> str:

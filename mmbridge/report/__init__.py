@@ -34,7 +34,9 @@ def render(record: RunRecord) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {name: getattr(figures, name) for name in ("count", "duration", "number", "score")}
+    environment.filters |= {
+        name: getattr(figures, name) for name in ("count", "duration", "interval", "number", "score")
+    }
     return environment.get_template("report.html").render(
         record=record,
         parts=parts(record),

@@ -27,7 +27,7 @@ class RunRecord:
     lines: Mapping[str, list[dict[str, Any]]]
     """What each stage logged, by step."""
     left_out: Mapping[str, int]
-    """Steps left out because their gradient was not finite, by stage."""
+    """Steps left out, because of a gradient that was not finite or a spike, by stage."""
     results: Results
     quarantined: int
     quarantine: tuple[tuple[str, int], ...]

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mmbridge_retrieval import RetrievalOptions
 from mmbridge_retrieval.gallery import Gallery
-from mmbridge_retrieval.ranking import candidates, chance, hardest, ranks, recall
+from mmbridge_retrieval.ranking import candidates, chance, found, hardest, ranks
 
 KS = (1, 5, 10)
 SHOWN = 12
@@ -68,7 +68,7 @@ def recalls(to_text: Tensor, to_image: Tensor, truth: Tensor, prefix: str = "") 
     """R@k in both directions, from scores [n,m] of each."""
     directions = {"image_to_text": (to_text, truth), "text_to_image": (to_image.T, truth.T)}
     return {
-        f"{prefix}{name}_r{k}": Metric(recall(scores, true, k), len(true), chance(true, k))
+        f"{prefix}{name}_r{k}": Metric.mean(found(scores, true, k), chance(true, k))
         for name, (scores, true) in directions.items()
         for k in KS
     }

@@ -25,9 +25,9 @@ def ranks(scores: Tensor, truth: Tensor) -> Tensor:
     return places.masked_fill(best == -torch.inf, scores.shape[1])
 
 
-def recall(scores: Tensor, truth: Tensor, k: int) -> float:
-    """R@k: share of rows with a true column among their first k."""
-    return (ranks(scores, truth) < min(k, scores.shape[1])).double().mean().item()
+def found(scores: Tensor, truth: Tensor, k: int) -> Tensor:
+    """Rows [n] bool with a true column among their first k; their share is R@k."""
+    return ranks(scores, truth) < min(k, scores.shape[1])
 
 
 def chance(truth: Tensor, k: int) -> float:

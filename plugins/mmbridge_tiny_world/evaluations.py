@@ -39,11 +39,11 @@ class CaptionAttributes(Evaluation):
         scenes = [record.facts["scene"] for record in records]
         pairs = [(parse(output), truth(scene)) for output, scene in zip(outputs, scenes, strict=True)]
         values = {
-            "attributes": sum(attributes_right(*pair) for pair in pairs) / len(pairs),
-            "exact": sum(said == wanted for said, wanted in pairs) / len(pairs),
+            "attributes": [attributes_right(*pair) for pair in pairs],
+            "exact": [said == wanted for said, wanted in pairs],
         }
         chance, ceiling = guessed_caption(scenes), ceilings(options.ceiling_of, records)
-        metrics = {key: Metric(value, len(pairs), chance[key], ceiling.get(key)) for key, value in values.items()}
+        metrics = {key: Metric.mean(each, chance[key], ceiling.get(key)) for key, each in values.items()}
         examples = [
             Example(record.image, caption(scene), output, correct=said == wanted)
             for record, scene, output, (said, wanted) in zip(records, scenes, outputs, pairs, strict=True)
@@ -95,7 +95,7 @@ class AnswerAccuracy(Evaluation):
 def accuracy(records: Sequence[Record], right: Sequence[bool], ceiling: float | None = None) -> Metric:
     """Share of right answers against that of one who does not look."""
     chance = blind_answer([record.facts["kind"] for record in records], [record.answers[0] for record in records])
-    return Metric(sum(right) / len(right), len(right), chance, ceiling)
+    return Metric.mean(right, chance, ceiling)
 
 
 def decoding(options: CaptionsOptions | AnswersOptions) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from sys import intern
 from typing import Any, NamedTuple
 
 from mmbridge_registry import UserError
@@ -19,13 +18,13 @@ ANSWERS = "{annotations: [{question_id, answers: [{answer}], answer_type, questi
 
 
 class Answered(NamedTuple):
-    """What is known of one question; texts are shared, for hundreds of thousands of these are held at once."""
+    """What is known of one question."""
 
-    answers: tuple[str, ...]
-    raw_answers: tuple[str, ...] | None
-    question_type: str
-    answer_type: str
-    multiple_choice_answer: str | None
+    answers: list[str]
+    facts: dict[str, Any]
+
+
+NOTHING = Answered([], {})
 
 
 def open_vqa(options: VqaOptions) -> AnnotatedImages:
@@ -55,23 +54,44 @@ def read_questions(source: Path, answers: Path | None) -> Iterator[Annotation]:
     Raises:
         UserError: a file is another, or a question has no answers in the other file.
     """
-    answered = _answers(answers) if answers else {}
+    answered = _Answers(answers) if answers else None
     with reading(source, "VQA questions", QUESTIONS):
         subset = _image_subset(source)
         for piece in _under("questions", source):
-            number = piece.value["question_id"]
-            known = answered.pop(number, None)
-            if answers and known is None:
-                do = "Give the questions and the annotations of one split."
-                raise UserError(f"question {number} of {source} has no answers in it.", where=answers, do=do)
-            image = f"COCO_{subset}_{int(piece.value['image_id']):012d}.jpg"
+            row = piece.value
+            number, image_id = row["question_id"], int(row["image_id"])
+            known = answered.to(number, source) if answered else NOTHING
             yield Annotation(
-                image=image,
-                question=piece.value["question"],
-                answers=known.answers if known else (),
-                image_id=int(piece.value["image_id"]),
-                facts={"question_id": number} | (_facts(known) if known else {}),
+                image=f"COCO_{subset}_{image_id:012d}.jpg",
+                question=row["question"],
+                answers=known.answers,
+                image_id=image_id,
+                facts={"question_id": number} | known.facts,
             )
+
+
+class _Answers:
+    """The answers of a file, read on as they are asked for: published files have the order of their questions."""
+
+    def __init__(self, source: Path) -> None:
+        self.source = source
+        self.rows = _read_answers(source)
+        self.passed: dict[int, Answered] = {}
+        """Those that were not asked for yet: few, or in another order all of them."""
+
+    def to(self, question: int, asked_by: Path) -> Answered:
+        """Give the answers to a question.
+
+        Raises:
+            UserError: there are none, or the file is another.
+        """
+        while question not in self.passed:
+            number, answered = next(self.rows, (None, NOTHING))
+            if number is None:
+                do = "Give the questions and the annotations of one split."
+                raise UserError(f"question {question} of {asked_by} has no answers in it.", where=self.source, do=do)
+            self.passed[number] = answered
+        return self.passed.pop(question)
 
 
 def _image_subset(source: Path) -> str:
@@ -82,9 +102,10 @@ def _image_subset(source: Path) -> str:
     raise KeyError("data_subtype")
 
 
-def _answers(source: Path) -> dict[int, Answered]:
+def _read_answers(source: Path) -> Iterator[tuple[int, Answered]]:
     with reading(source, "VQA answers", ANSWERS):
-        return {piece.value["question_id"]: _answered(piece.value) for piece in _under("annotations", source)}
+        for piece in _under("annotations", source):
+            yield piece.value["question_id"], _answered(piece.value)
 
 
 def _under(key: str, source: Path) -> Iterator[Piece]:
@@ -99,18 +120,9 @@ def _under(key: str, source: Path) -> Iterator[Piece]:
 
 
 def _answered(row: dict[str, Any]) -> Answered:
-    raw = [intern(answer["raw_answer"]) for answer in row["answers"] if "raw_answer" in answer]
-    choice = row.get("multiple_choice_answer")
-    return Answered(
-        answers=tuple(intern(answer["answer"]) for answer in row["answers"]),
-        raw_answers=tuple(raw) if raw else None,
-        question_type=intern(row["question_type"]),
-        answer_type=intern(row["answer_type"]),
-        multiple_choice_answer=None if choice is None else intern(choice),
-    )
-
-
-def _facts(known: Answered) -> dict[str, Any]:
-    fields = known._asdict()
-    del fields["answers"]
-    return {name: value for name, value in fields.items() if value is not None}
+    facts = {name: row[name] for name in ("question_type", "answer_type")}
+    if (choice := row.get("multiple_choice_answer")) is not None:
+        facts["multiple_choice_answer"] = choice
+    if raw := [answer["raw_answer"] for answer in row["answers"] if "raw_answer" in answer]:
+        facts["raw_answers"] = raw
+    return Answered([answer["answer"] for answer in row["answers"]], facts)

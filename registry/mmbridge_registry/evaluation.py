@@ -4,11 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
+import torch
 from torch import Tensor
 
 from mmbridge_registry.dataset import Dataset
+from mmbridge_registry.intervals import of_mean
 from mmbridge_registry.options import Generation
 
 if TYPE_CHECKING:
@@ -26,6 +28,14 @@ class Metric:
     """What guessing gives, by the same protocol."""
     ceiling: float | None = None
     """What the frozen language model reaches when it is told the truth as text."""
+    interval: tuple[float, float] | None = None
+    """In which 95 % of such measurements lie (`mmbridge_registry.intervals`); None where it was not estimated."""
+
+    @classmethod
+    def mean(cls, values: Tensor | Sequence[float], chance: float | None = None, ceiling: float | None = None) -> Self:
+        """Give the mean over items with its interval; `values` [n] hold one number per item."""
+        numbers = torch.as_tensor(values, dtype=torch.float64)
+        return cls(numbers.mean().item(), len(numbers), chance, ceiling, of_mean(numbers))
 
 
 @dataclass(frozen=True)

@@ -140,5 +140,5 @@ def test_other_files_are_no_answers(kind: str, open_vqa) -> None:
 
 
 def test_halves_that_changed_places(open_vqa) -> None:
-    with pytest.raises(UserError, match=r"a\.json: these are no VQA answers.*but VQA questions\. .*as its questions"):
+    with pytest.raises(UserError, match=r"q\.json: these are no VQA questions.*but VQA answers\. .*as its answers"):
         open_vqa(ANSWERS, QUESTIONS)
