@@ -2,28 +2,21 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal
 
 from mmbridge_registry import RANDOM, Catalog, UserError
 from mmbridge_registry.options import WeightsMark
 
 from mmbridge.config import ConfigError
-from mmbridge.recipe import Chosen, Recipe
+from mmbridge.marked import Named, marked
+from mmbridge.recipe import Chosen, Declared
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
 FETCHED = ["*.safetensors", "*.json", "*.txt", "*.model"]
 """What `fetch` gets: never a pickle (.bin, .pt), which could run code when it is read."""
-
-
-class Named(NamedTuple):
-    """A field that names weights, and where the config says so."""
-
-    field: str
-    value: str
-    where: str
 
 
 def locate(value: str, catalog: Catalog, where: object = None) -> Path | Literal["random"]:
@@ -61,7 +54,7 @@ def with_located(chosen: Chosen, catalog: Catalog) -> Chosen:
     return replace(chosen, options=chosen.options.model_copy(update=found)) if found else chosen
 
 
-def locate_all(recipe: Recipe, catalog: Catalog) -> dict[str, Path | Literal["random"]]:
+def locate_all(recipe: Declared, catalog: Catalog) -> dict[str, Path | Literal["random"]]:
     """Find all weights of a recipe, by the names that the config gives them.
 
     Raises:
@@ -78,7 +71,7 @@ def locate_all(recipe: Recipe, catalog: Catalog) -> dict[str, Path | Literal["ra
     return found
 
 
-def fetch(recipe: Recipe, catalog: Catalog) -> Iterator[tuple[str, Path]]:
+def fetch(recipe: Declared, catalog: Catalog) -> Iterator[tuple[str, Path]]:
     """Download what is named by hub id and not here yet; give each as soon as it is here.
 
     Raises:
@@ -95,18 +88,10 @@ def fetch(recipe: Recipe, catalog: Catalog) -> Iterator[tuple[str, Path]]:
 
 def weights_of(chosen: Chosen) -> list[Named]:
     """List the fields of a part that name weights; those that are None name none."""
-    options = chosen.options
-    fields = [name for name, field in type(options).model_fields.items() if _marked(field.metadata, field.annotation)]
-    named = ((name, getattr(options, name)) for name in fields)
-    return [Named(name, value, chosen.where_of(name)) for name, value in named if value is not None]
+    return marked(chosen, WeightsMark)
 
 
-def _marked(metadata: Iterable[Any], annotation: Any) -> bool:
-    inner = get_args(annotation)
-    return any(isinstance(one, WeightsMark) for one in (*metadata, *inner)) or any(_marked((), one) for one in inner)
-
-
-def _distinct(recipe: Recipe) -> list[tuple[str, str]]:
+def _distinct(recipe: Declared) -> list[tuple[str, str]]:
     named = {named.value: named.where for part in recipe.parts() for named in reversed(weights_of(part))}
     return list(named.items())
 

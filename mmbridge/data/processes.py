@@ -70,11 +70,12 @@ def _in_flight(
 def _start(dataset: Dataset) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     _given["dataset"] = dataset
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone."""
     # A main process that is killed tells nobody, and its processes would wait for work for ever.
     if parent := multiprocessing.parent_process():
         parent.join()

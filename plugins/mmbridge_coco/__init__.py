@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-from mmbridge_registry import DATASET, Catalog, Dataset, Options, hookimpl
+from mmbridge_registry import DATASET, AnnotationFile, Catalog, Dataset, Options, hookimpl
+
+from mmbridge_coco.sources import PUBLISHED
 
 Split = Literal["train", "val", "test"]
 Per = Literal["image", "caption"]
@@ -12,7 +14,7 @@ Per = Literal["image", "caption"]
 class CocoCaptionsOptions(Options):
     """Options of `coco_captions`."""
 
-    annotations: Path
+    annotations: AnnotationFile
     """`captions_train2014.json` (official), `dataset_coco.json` (Karpathy) or `coco_karpathy_train.json` (a list, or
     one object per line); recognised by its content."""
     images: Path
@@ -28,7 +30,7 @@ class CocoCaptionsOptions(Options):
 class Flickr30kOptions(Options):
     """Options of `flickr30k`."""
 
-    annotations: Path
+    annotations: AnnotationFile
     """`dataset_flickr30k.json`, Karpathy's splits."""
     images: Path
     """The folder `flickr30k-images`, or the one that holds it."""
@@ -41,7 +43,7 @@ class Flickr30kOptions(Options):
 class NocapsOptions(Options):
     """Options of `nocaps`."""
 
-    annotations: Path
+    annotations: AnnotationFile
     """`nocaps_val_4500_captions.json`, or the list of test images, which has no captions."""
     images: Path
     """Folder of the images by name."""
@@ -73,3 +75,5 @@ def offer_parts(catalog: Catalog) -> None:
     catalog.offer(DATASET, "coco_captions", CocoCaptionsOptions, build_coco_captions)
     catalog.offer(DATASET, "flickr30k", Flickr30kOptions, build_flickr30k)
     catalog.offer(DATASET, "nocaps", NocapsOptions, build_nocaps)
+    for file in PUBLISHED:
+        catalog.publish(file)

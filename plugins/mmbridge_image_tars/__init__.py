@@ -16,7 +16,8 @@ class ImageTarsOptions(Options):
     """Member that the captions are in; None takes the json's where it has some, and else the txt."""
     caption_field: str | None = None
     """Field of the json that holds a caption or a list of them; None takes `captions` (with `scores`, as CapFilt writes
-    them), `caption` or `text`. A json may also be the caption or the list itself."""
+    them), `caption` or `text`. `all_captions` (with `all_scores`) are all that CapFilt ranked. A json may also be the
+    caption or the list itself."""
     best: Annotated[int, Field(ge=1)] | None = None
     """Keep so many captions of a list: those with the highest scores, or the first ones where there are no scores."""
     fields: tuple[str, ...] = ("url", "width", "height", "scores")

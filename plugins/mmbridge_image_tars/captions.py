@@ -26,8 +26,8 @@ def captions_in(said: Any, options: ImageTarsOptions) -> tuple[str, ...]:
     scores = None
     if isinstance(said, dict):
         fields = (options.caption_field,) if options.caption_field else FIELDS
-        scores = said.get("scores")
-        said = next((said[field] for field in fields if said.get(field)), None)
+        field = next((field for field in fields if said.get(field)), "")
+        scores, said = said.get(field.replace("captions", "scores")), said.get(field)
     given = said if isinstance(said, list) else [said]
     return tuple(sound(text) for text in _best(given, scores, options.best) if isinstance(text, str) and text)
 

@@ -1,28 +1,25 @@
 """The catalogue: many tars as one sequence of samples, known from one small file and not from an index each."""
 
-import fcntl
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from hashlib import blake2b
-from multiprocessing import current_process, get_context
+from multiprocessing import current_process, get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import NamedTuple
 
 from mmbridge_registry import UserError
-from mmbridge_registry.annotated import CACHE, cache_folder
+from mmbridge_registry.cache import alone, cache_folder
+from mmbridge_registry.opening import asked_again, say_progress
 
 from mmbridge_image_tars.index import MAGIC, Stamp, index_path, read_index, write_index, write_whole
 
 MOST_PROCESSES = 16
 FEW = 4
 """So many tars are indexed sooner than processes are started."""
-
-Progress = Callable[[int, int], None]
-"""Is told how many tars are indexed, and how many there are."""
 
 
 class Shard(NamedTuple):
@@ -44,12 +41,10 @@ def find_tars(sources: str | Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(tar.absolute() for source in sources for tar in _tars(source)))
 
 
-def index_tars(
-    tars: Sequence[Path], processes: int | None = None, progress: Progress | None = None, again: bool = False
-) -> list[Shard]:
+def index_tars(tars: Sequence[Path], processes: int | None = None) -> list[Shard]:
     """Index the tars that have no index yet; give all of them. What was finished before is not done again.
 
-    Processes that ask at once wait for the first of them. `again` also indexes tars that have changed.
+    Processes that ask at once wait for the first of them. Tars that have changed are indexed anew if that is asked for.
 
     Raises:
         UserError: tars have changed, or are cut short or damaged (once all others are indexed).
@@ -60,13 +55,12 @@ def index_tars(
     recorded = _recorded(path)
     if {shard.tar: shard.stamp for shard in recorded} == stamps:
         return recorded
-    with _alone(path):
-        shards = {tar: _indexed_before(tar, stamp, again) for tar, stamp in stamps.items()}
+    with alone(path):
+        shards = {tar: _indexed_before(tar, stamp) for tar, stamp in stamps.items()}
         missing = [tar for tar, shard in shards.items() if shard is None]
         for done, shard in enumerate(_index(missing, processes), start=len(shards) - len(missing) + 1):
             shards[shard.tar] = shard
-            if progress is not None:
-                progress(done, len(shards))
+            say_progress(done, len(shards), "tars")
         whole = [shard for shard in shards.values() if shard is not None]
         write_whole(path, json.dumps(whole).encode())
     return whole
@@ -75,7 +69,7 @@ def index_tars(
 def changed(tar: str, then: Stamp, now: Stamp) -> UserError:
     """Say that a tar is not the one that was indexed."""
     what = f"{then.size} bytes then, {now.size} now" if then.size != now.size else "another time of change"
-    do = f"Delete {index_path(Path(tar))} to have it indexed anew; runs that were begun before cannot go on exactly."
+    do = "`mmbridge data index CONFIG --again` indexes it anew; runs that were begun before cannot go on exactly."
     return UserError(f"this tar has changed since it was indexed ({what}).", where=tar, do=do)
 
 
@@ -100,9 +94,9 @@ def _recorded(path: Path) -> list[Shard]:
         return []
 
 
-def _indexed_before(tar: str, stamp: Stamp, again: bool) -> Shard | None:
+def _indexed_before(tar: str, stamp: Stamp) -> Shard | None:
     index = read_index(index_path(Path(tar)))
-    if index is None or (again and index.stamp != stamp):
+    if index is None or (index.stamp != stamp and asked_again()):
         return None
     if index.stamp != stamp:
         raise changed(tar, index.stamp, stamp)
@@ -126,8 +120,20 @@ def _each(tars: Sequence[str], processes: int) -> Iterator[Shard | UserError]:
         yield from map(_attempt, tars)
         return
     # Forked, because a process that is started anew would run the user's own script again.
-    with ProcessPoolExecutor(processes, get_context("fork"), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+    with ProcessPoolExecutor(processes, get_context("fork"), _start) as pool:
         yield from pool.map(_attempt, tars)
+
+
+def _start() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A parent that is killed tells nobody, and its processes would wait for tars for ever.
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _attempt(tar: str) -> Shard | UserError:
@@ -136,15 +142,3 @@ def _attempt(tar: str) -> Shard | UserError:
     except UserError as error:
         return error
     return Shard(tar, index.stamp, index.samples)
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.with_suffix(".lock").open("w")
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError as error:
-        raise UserError(f"the cache cannot be written ({error}).", where=path.parent, do=f"Set {CACHE}.") from error
-    with file:
-        yield

@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 from uuid import uuid4
 
 from mmbridge_registry import UserError
-from mmbridge_registry.annotated import CACHE, cache_folder
+from mmbridge_registry.cache import CACHE, cache_folder
 
 from mmbridge_image_tars.headers import Member, members
 

@@ -2,7 +2,7 @@
 
 import os
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
@@ -97,6 +97,14 @@ class TarShards(Dataset):
     def blocks(self) -> Sequence[int]:
         """Samples per tar."""
         return [shard.samples for shard in self.shards]
+
+    @property
+    def contents(self) -> Mapping[str, str]:
+        """Size and samples of each tar, in order; not its time, which a copy to another disk changes."""
+        return {
+            f"{place:05d} {Path(shard.tar).name}": f"{shard.stamp.size} bytes, {shard.samples} samples"
+            for place, shard in enumerate(self.shards)
+        }
 
     def read(self, index: int) -> Record:
         place = bisect_right(self.ends, index)

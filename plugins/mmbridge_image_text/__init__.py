@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from mmbridge_registry import DATASET, Catalog, Dataset, Options, hookimpl
+from mmbridge_registry import DATASET, AnnotationFile, Catalog, Dataset, Options, hookimpl
 
 
 class ImageTextOptions(Options):
     """Options of `image_text`."""
 
-    annotations: Path
+    annotations: AnnotationFile
     """The file: one JSON object per line, a JSON list of objects, or CSV or TSV with a header line; UTF-8. What it is
     is seen from its content."""
     images: Path

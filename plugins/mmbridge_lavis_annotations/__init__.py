@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
-from mmbridge_registry import DATASET, Catalog, Dataset, Options, hookimpl
+from mmbridge_registry import DATASET, AnnotationFile, Catalog, Dataset, Options, hookimpl
+
+from mmbridge_lavis_annotations.sources import PUBLISHED
 
 
 class LavisAnnotationsOptions(Options):
     """Options of `lavis_annotations`."""
 
-    annotations: Path
+    annotations: AnnotationFile
     """`coco_karpathy_train.json`, `vg_caption.json`, `cc3m.json`, `vqa_train.json`, `nocaps_val.json` and so on: a
     list of objects, an object of objects by id, JSONL, CSV or TSV; recognised by its content."""
     images: Path
@@ -30,3 +32,5 @@ def build_lavis_annotations(options: LavisAnnotationsOptions) -> Dataset:
 @hookimpl
 def offer_parts(catalog: Catalog) -> None:
     catalog.offer(DATASET, "lavis_annotations", LavisAnnotationsOptions, build_lavis_annotations)
+    for file in PUBLISHED:
+        catalog.publish(file)

@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Literal
 
-from mmbridge_registry import DATASET, Catalog, Dataset, Options, hookimpl
+from mmbridge_registry import DATASET, AnnotationFile, Catalog, Dataset, Options, hookimpl
+
+from mmbridge_visual_genome.sources import PUBLISHED
 
 
 class VisualGenomeOptions(Options):
     """Options of `visual_genome`."""
 
-    annotations: Path
+    annotations: AnnotationFile
     """`region_descriptions.json`."""
     images: Path
     """Folder that holds `VG_100K/` and `VG_100K_2/`, or all images itself."""
@@ -28,3 +30,5 @@ def build_visual_genome(options: VisualGenomeOptions) -> Dataset:
 @hookimpl
 def offer_parts(catalog: Catalog) -> None:
     catalog.offer(DATASET, "visual_genome", VisualGenomeOptions, build_visual_genome)
+    for file in PUBLISHED:
+        catalog.publish(file)

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
-from mmbridge_registry import DATASET, Catalog, Dataset, Options, hookimpl
+from mmbridge_registry import DATASET, AnnotationFile, Catalog, Dataset, Options, hookimpl
+
+from mmbridge_web_captions.sources import PUBLISHED
 
 
 class WebCaptionsOptions(Options):
     """Options of `web_captions`. The published files hold addresses, not images: those are what you downloaded."""
 
-    annotations: Path
+    annotations: AnnotationFile
     """`Train_GCC-training.tsv` of CC3M (caption, URL), `cc12m.tsv` (URL, caption) or `sbu-captions-all.json`; which
     column is which is seen from the content."""
     images: Path
@@ -29,3 +31,5 @@ def build_web_captions(options: WebCaptionsOptions) -> Dataset:
 @hookimpl
 def offer_parts(catalog: Catalog) -> None:
     catalog.offer(DATASET, "web_captions", WebCaptionsOptions, build_web_captions)
+    for file in PUBLISHED:
+        catalog.publish(file)

@@ -5,13 +5,13 @@ table that is written once per content of the file, images below a root, and mes
 """
 
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import blake2b, file_digest
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from mmbridge_registry.annotation_table import Annotation, numbered, open_table
+from mmbridge_registry.cache import CACHE, cache_folder
 from mmbridge_registry.dataset import Dataset
 from mmbridge_registry.errors import UserError
 from mmbridge_registry.record import Record
@@ -19,27 +19,13 @@ from mmbridge_registry.record import Record
 if TYPE_CHECKING:
     from datasets import Dataset as ArrowTable
 
-CACHE = "MMBRIDGE_CACHE"
-"""Environment variable that names the cache folder; without it, the user's own."""
+__all__ = [
+    "CACHE", "AnnotatedImages", "Annotation", "ImageRoot", "OutsideError",
+    "cache_folder", "numbered", "numbered_id", "open_table",
+]  # fmt: skip
+
 FIRST_LOOK = 32
 """Images that are looked for before a run begins."""
-COLUMNS = 2
-"""Version of the tables' columns; a higher one makes all of them anew."""
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """What a file says of one record."""
-
-    image: str
-    """Path of the image, relative to the root."""
-    texts: Sequence[str] = ()
-    question: str | None = None
-    answers: Sequence[str] = ()
-    image_id: int | None = None
-    """Same number, same image; None numbers images by their paths."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """`Record.facts`; what JSON can hold."""
 
 
 class OutsideError(ValueError):
@@ -102,6 +88,11 @@ class AnnotatedImages(Dataset):
     def __len__(self) -> int:
         return len(self.table)
 
+    @property
+    def contents(self) -> Mapping[str, str]:
+        """The key of the table: what was in the files, and how they were read."""
+        return {"annotations": self.table._fingerprint}
+
     def read(self, index: int) -> Record:
         row = self.table[index]
         return Record(
@@ -115,107 +106,9 @@ class AnnotatedImages(Dataset):
         )
 
 
-def open_table(
-    source: Path,
-    layout: str,
-    read: Callable[[Path], Iterator[Annotation]],
-    *,
-    option: str = "annotations",
-    also: Mapping[str, Path] | None = None,
-) -> "ArrowTable":
-    """Open the Arrow table of an annotation file; `read` is called only if there is none for this content yet.
-
-    `layout` names the reader, its version and the options that change what it yields: with the content of the file it
-    is the key of the cache, and so is the content of the files that are `also` read. The option that names the source,
-    and those that name the others, stand in messages. Processes that ask at once wait for one that writes; a table
-    appears whole or not at all.
-
-    Raises:
-        UserError: there is no such file, it has no records, the cache cannot be written, or what `read` raises.
-    """
-    import datasets
-    from datasets.exceptions import DatasetGenerationError
-
-    files = {option: source, **(also or {})}
-    for name, file in files.items():
-        if not file.is_file():
-            raise UserError("there is no such annotation file.", where=file, do=f"Correct `{name}`.")
-    features = datasets.Features(
-        {
-            "image": datasets.Value("string"),
-            "texts": datasets.List(datasets.Value("string")),
-            "question": datasets.Value("string"),
-            "answers": datasets.List(datasets.Value("string")),
-            "image_id": datasets.Value("int64"),
-            "facts": datasets.Value("string"),
-        }
-    )
-    datasets.disable_progress_bars()
-    key = _key(files.values(), layout)
-    try:
-        return datasets.Dataset.from_generator(
-            lambda: _rows(read(source), source),
-            features=features,
-            cache_dir=str(cache_folder() / "annotations"),
-            fingerprint=key,
-        )
-    except DatasetGenerationError as error:
-        raise error.__cause__ or error from None
-    except OSError as error:
-        raise UserError(f"the cache cannot be written ({error}).", where=cache_folder(), do=f"Set {CACHE}.") from error
-
-
-def cache_folder() -> Path:
-    """Give the folder for what can be made again: `$MMBRIDGE_CACHE`, or else in the user's cache folder."""
-    if CACHE in os.environ:
-        return Path(os.environ[CACHE])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmbridge"
-
-
-def _rows(annotations: Iterator[Annotation], source: Path) -> Iterator[dict[str, Any]]:
-    first = next(annotations, None)
-    if first is None:
-        raise UserError("there are no records in it.", where=source)
-    yield _row(first)
-    yield from map(_row, annotations)
-
-
-def _row(annotation: Annotation) -> dict[str, Any]:
-    number = numbered(annotation.image) if annotation.image_id is None else annotation.image_id
-    return {
-        "image": _sound(annotation.image),
-        "texts": [_sound(text) for text in annotation.texts],
-        "question": None if annotation.question is None else _sound(annotation.question),
-        "answers": [_sound(answer) for answer in annotation.answers],
-        "image_id": number,
-        "facts": json.dumps(annotation.facts) if annotation.facts else None,
-    }
-
-
-def _sound(text: str) -> str:
-    # JSON may hold halves of surrogate pairs, and web captions do; UTF-8 and Arrow cannot.
-    return text.encode(errors="replace").decode()
-
-
-def numbered(name: str) -> int:
-    """Turn a name into a number of 63 bits."""
-    return int.from_bytes(blake2b(name.encode(errors="replace"), digest_size=8).digest(), "big") >> 1
-
-
 def numbered_id(image_id: Any) -> int | None:
     """Keep a number, turn any other name of an image into one; None and nothing name none."""
     if image_id in (None, ""):
         return None
     name = str(image_id)
     return int(name) if name.isdecimal() and len(name) < 19 else numbered(name)
-
-
-def _key(files: Iterable[Path], layout: str) -> str:
-    key = blake2b(f"{COLUMNS} {layout}".encode(), digest_size=16)
-    for source in files:
-        try:
-            with source.open("rb") as file:
-                key.update(file_digest(file, lambda: blake2b(digest_size=16)).digest())
-        except OSError as error:
-            raise UserError(f"this file cannot be read ({error.strerror}).", where=source) from error
-    return key.hexdigest()

@@ -43,12 +43,25 @@ class Offer:
     requires: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True)
+class PublishedFile:
+    """Where an annotation file is published, and how to know that it arrived whole."""
+
+    name: str
+    """What the file is called."""
+    url: str
+    """Address of the file itself, or of a .zip or .tar.gz that has it as a member; https only."""
+    checksum: str | None = None
+    """`sha256:...` or `md5:...` of what the address gives; None if nobody has published one."""
+
+
 class Catalog:
     """All parts known, as a value that is passed along; there is no global one."""
 
     def __init__(self) -> None:
         self._offers: dict[tuple[Kind, str], list[Offer]] = {}
         self._shipped: dict[str, list[tuple[Plugin, Path]]] = {}
+        self._published: dict[str, list[tuple[Plugin, PublishedFile]]] = {}
         self._plugin = UNPACKAGED
 
     @contextmanager
@@ -78,6 +91,10 @@ class Catalog:
         """Offer weights that come inside the plugin's own package under a name that YAML can use (`tiny/vit`)."""
         self._shipped.setdefault(name, []).append((self._plugin, path))
 
+    def publish(self, file: PublishedFile) -> None:
+        """Say where an annotation file is published, so that `mmbridge fetch` can get it."""
+        self._published.setdefault(file.name, []).append((self._plugin, file))
+
     def find(self, kind: Kind, name: str, where: object = None) -> Offer:
         """Give the part of that kind and name.
 
@@ -96,6 +113,17 @@ class Catalog:
         if not entries:
             return None
         return _only(entries, [plugin for plugin, _ in entries], f"the weights '{name}'", where)[1]
+
+    def published(self, name: str, where: object = None) -> PublishedFile | None:
+        """Say where an annotation file of that name is published, or None if no plugin knows."""
+        entries = self._published.get(name, [])
+        if not entries:
+            return None
+        return _only(entries, [plugin for plugin, _ in entries], f"the annotation file '{name}'", where)[1]
+
+    def published_names(self) -> list[str]:
+        """List the annotation files that plugins know where to get, sorted."""
+        return sorted(self._published)
 
     def names(self, kind: Kind) -> list[str]:
         """List the names on offer of one kind, sorted."""

@@ -110,16 +110,21 @@ class _Scanner:
     def _places(self, opening: str, closing: str) -> Iterator[None]:
         """Stop at every place of a list or object where a value or a member begins."""
         self._take(opening)
-        while self._next() != closing:
+        mark = self._next()
+        while mark != closing:
             yield
-            if self._next() != closing:
+            mark = self._next()
+            if mark != closing:
                 self._take(",")
-                if self._next() == closing:
+                mark = self._next()
+                if mark == closing:
                     raise self._error("a value is missing after the comma")
         self._take(closing)
 
     def _next(self) -> str:
         """Move to the next character that is no blank, and give it; nothing at the end."""
+        if (mark := self.text[self.at : self.at + 1]) and mark not in " \t\r\n":  # asked for several times per value
+            return mark
         while True:
             blanks = BLANKS.match(self.text, self.at)
             self.at = blanks.end() if blanks else self.at

@@ -1,6 +1,7 @@
 """Options: what a part lets its user set, checked before torch is imported."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -25,6 +26,16 @@ When a part is built, the framework has already replaced everything but `random`
 look anything up and never download."""
 
 RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class AnnotationFileMark:
+    """Marks a field that names an annotation file, so that `mmbridge fetch` can get it if it was published."""
+
+
+AnnotationFile = Annotated[Path, AnnotationFileMark()]
+"""An annotation file of a data set. If it is not there, and some plugin knows where a file of that name is published
+(`Catalog.publish`), `mmbridge fetch` puts it there; nothing else ever does."""
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 """Storage type of a frozen tower."""

@@ -1,6 +1,8 @@
 """The kit for annotation files: tables are written once per content, whole or not at all."""
 
 import os
+import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from mmbridge_registry import UserError
-from mmbridge_registry.annotated import Annotation, cache_folder, open_table
+from mmbridge_registry.annotated import Annotation, cache_folder, numbered, open_table
+from mmbridge_registry.annotation_table import ROWS
+from mmbridge_registry.opening import opening
 
 RACE = """
 import sys
@@ -21,6 +25,19 @@ def read(source):
         yield Annotation(line, (line,))
 
 print(len(open_table(Path(sys.argv[1]), "v1", read)))
+"""
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from mmbridge_registry.annotated import Annotation, open_table
+
+def read(source):
+    for number in range(1500):
+        yield Annotation(str(number))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+open_table(Path(sys.argv[1]), "v1", read)
 """
 
 
@@ -80,6 +97,40 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, source: Path, re
     monkeypatch.setenv("MMBRIDGE_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"cache cannot be written.*Set MMBRIDGE_CACHE"):
         open_table(source, "v1", reader)
+
+
+def test_a_reader_that_is_killed_leaves_no_table_behind(source: Path, reader) -> None:
+    """After the first batch is on disk."""
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(source)], env=os.environ, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert list(cache_folder().rglob("*.part")) and not list(cache_folder().rglob("*.arrow"))
+    assert len(open_table(source, "v1", reader)) == 3
+    assert not list(cache_folder().rglob("*.part"))
+
+
+def test_rows_come_back_as_they_were_written(source: Path) -> None:
+    """More than one batch, with everything that a row may hold."""
+    odd = Annotation("a.jpg", ("ä", "\ud83d"), "Why?", ("yes", "\u2028"), 7, {"box": [1, 2], "name": "ö"})
+    table = open_table(source, "odd", lambda _: iter([Annotation(f"{n}") for n in range(ROWS + 5)] + [odd]))
+    assert len(table) == ROWS + 6
+    assert table[ROWS + 4] == {
+        "image": f"{ROWS + 4}", "texts": [], "question": None, "answers": [], "image_id": numbered(f"{ROWS + 4}"),
+        "facts": None,
+    }  # fmt: skip
+    assert table[ROWS + 5] == {
+        "image": "a.jpg", "texts": ["ä", "?"], "question": "Why?", "answers": ["yes", "\u2028"], "image_id": 7,
+        "facts": '{"box": [1, 2], "name": "\\u00f6"}',
+    }  # fmt: skip
+    assert pickle.loads(pickle.dumps(table))[3]["image"] == "3" and len(pickle.dumps(table)) < 5000
+
+
+def test_how_far_it_is(source: Path) -> None:
+    told = []
+    with opening(progress=lambda *said: told.append(said)):
+        open_table(source, "told", lambda _: (Annotation(str(n)) for n in range(ROWS + 5)))
+        assert told == [(ROWS, None, "records"), (ROWS + 5, None, "records")]
+        open_table(source, "told", lambda _: pytest.fail("it was read again"))
+    assert len(told) == 2
 
 
 def test_two_processes_write_one_table(source: Path) -> None:

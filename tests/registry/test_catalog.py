@@ -11,6 +11,7 @@ from mmbridge_registry import (
     Options,
     Plugin,
     PluginError,
+    PublishedFile,
     UserError,
 )
 
@@ -77,6 +78,19 @@ def test_shipped_weights(catalog: Catalog) -> None:
     with pytest.raises(PluginError, match=r"weights 'tiny/vit'.*dist-one.*dist-two"):
         catalog.shipped("tiny/vit")
     assert catalog.shipped_names() == ["tiny/vit"]
+
+
+def test_published_annotation_files(catalog: Catalog) -> None:
+    file = PublishedFile("dataset_coco.json", "https://example.org/captions.zip")
+    with catalog.of(ONE):
+        catalog.publish(file)
+    assert catalog.published("dataset_coco.json") == file
+    assert catalog.published("other.json") is None
+    with catalog.of(TWO):
+        catalog.publish(PublishedFile("dataset_coco.json", "https://example.com/another.zip"))
+    with pytest.raises(PluginError, match=r"annotation file 'dataset_coco\.json'.*dist-one.*dist-two"):
+        catalog.published("dataset_coco.json")
+    assert catalog.published_names() == ["dataset_coco.json"]
 
 
 def test_offers_belong_to_the_plugin_of_their_block_even_after_an_error() -> None:

@@ -12,6 +12,7 @@ from mmbridge_image_tars import catalogue, shards
 from mmbridge_image_tars.catalogue import find_tars, index_tars
 from mmbridge_image_tars.index import HEADER, index_path, read_index
 from mmbridge_registry import UserError
+from mmbridge_registry.opening import opening
 
 
 @pytest.fixture
@@ -32,9 +33,10 @@ def forget(cache: Path) -> None:
 @pytest.mark.parametrize("processes", [1, 3])
 def test_indices_are_the_same_from_any_number_of_processes(processes: int, tars: list[Path]) -> None:
     told = []
-    found = index_tars(tars, processes, progress=lambda done, of: told.append((done, of)))
+    with opening(progress=lambda *said: told.append(said)):
+        found = index_tars(tars, processes)
     assert [shard.samples for shard in found] == [3, 4, 5, 6, 7, 8, 9]
-    assert told == [(n, 7) for n in range(1, 8)]
+    assert told == [(n, 7, "tars") for n in range(1, 8)]
     assert [index_path(tar) for tar in tars] == [tar.with_name(f"{tar.name}.mmidx") for tar in tars]
     rows = np.memmap(index_path(tars[1]), "<i8", "r", offset=HEADER.size).reshape(-1, 6)
     assert rows.shape == (4, 6)
@@ -47,8 +49,9 @@ def test_indices_are_the_same_from_any_number_of_processes(processes: int, tars:
 def test_what_was_finished_is_not_done_again(tars: list[Path], cache: Path) -> None:
     index_tars(tars[:4])
     before, told = times(tars[:4]), []
-    index_tars(tars, progress=lambda done, of: told.append((done, of)))
-    assert told == [(5, 7), (6, 7), (7, 7)]
+    with opening(progress=lambda *said: told.append(said)):
+        index_tars(tars)
+    assert told == [(5, 7, "tars"), (6, 7, "tars"), (7, 7, "tars")]
     assert times(tars[:4]) == before
 
 
@@ -73,9 +76,10 @@ def test_a_tar_that_changed_is_refused(with_catalogue: bool, tars: list[Path], c
         forget(cache)
     with tars[3].open("ab") as tar:
         tar.write(bytes(512))
-    with pytest.raises(UserError, match=r"00003\.tar: this tar has changed.*Delete .*00003\.tar\.mmidx"):
+    with pytest.raises(UserError, match=r"00003\.tar: this tar has changed.*data index CONFIG --again"):
         index_tars(tars)
-    assert index_tars(tars, again=True)[3].stamp.size == tars[3].stat().st_size
+    with opening(again=True):
+        assert index_tars(tars)[3].stamp.size == tars[3].stat().st_size
     index_tars(tars)
 
 
@@ -84,8 +88,8 @@ def test_what_the_message_says_helps(tars: list[Path], open_tars) -> None:
     os.utime(tars[0], ns=(1, 1))
     with pytest.raises(UserError, match="another time of change"):
         open_tars()
-    index_path(tars[0]).unlink()
-    assert open_tars()[0].texts == ("caption 0",)
+    with opening(again=True):
+        assert open_tars()[0].texts == ("caption 0",)
 
 
 def test_a_tar_that_changes_during_a_run_stops_it(tars: list[Path], open_tars, write, make) -> None:
