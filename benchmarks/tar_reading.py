@@ -51,25 +51,42 @@ def photographs(side: int) -> list[bytes]:
     return encoded
 
 
+def member(name: str, content: bytes) -> bytes:
+    """A file as it stands in a tar: header, content, and zeros up to a whole block."""
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    return info.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
+
+
+def sample(key: str, image: bytes, side: int) -> bytes:
+    """The three files of a sample, as img2dataset names and fills them."""
+    caption = f"picture {key} of many"
+    said: dict[str, Any] = {"caption": caption, "url": f"https://a.example/{key}", "key": key}
+    said |= {"status": "success", "width": side, "height": side}
+    parts = {"jpg": image, "json": json.dumps(said, indent=4).encode(), "txt": caption.encode()}
+    return b"".join(member(f"{key}.{kind}", content) for kind, content in parts.items())
+
+
+def write_tar(path: Path, samples: range, images: list[bytes], side: int) -> None:
+    """Write one tar, unless it is there."""
+    if path.exists():
+        return
+    unfinished = path.with_suffix(".unfinished")
+    with unfinished.open("wb") as tar:
+        for place, number in enumerate(samples):
+            tar.write(sample(f"{int(path.stem) * 10_000 + place:09}", images[number % PHOTOGRAPHS], side))
+        tar.write(bytes(2 * tarfile.BLOCKSIZE))
+    unfinished.rename(path)
+
+
 def write_tars(folder: Path, samples: int, per_tar: int, side: int) -> None:
-    """Write tars as img2dataset does, unless they are there."""
-    images = photographs(side)
-    for number, first in enumerate(range(0, samples, per_tar)):
-        path = folder / f"{number:05}.tar"
-        if path.exists():
-            continue
-        with tarfile.open(path.with_suffix(".unfinished"), "w", format=tarfile.USTAR_FORMAT) as tar:
-            for sample in range(first, min(first + per_tar, samples)):
-                key, image = f"{number * 10_000 + sample - first:09}", images[sample % PHOTOGRAPHS]
-                caption = f"picture {key} of many"
-                said: dict[str, Any] = {"caption": caption, "url": f"https://a.example/{key}", "key": key}
-                said |= {"status": "success", "width": side, "height": side}
-                parts = {"jpg": image, "json": json.dumps(said, indent=4).encode(), "txt": caption.encode()}
-                for kind, content in parts.items():
-                    info = tarfile.TarInfo(f"{key}.{kind}")
-                    info.size = len(content)
-                    tar.addfile(info, BytesIO(content))
-        path.with_suffix(".unfinished").rename(path)
+    """Write tars as img2dataset does, on every processor."""
+    images, every = photographs(side), range(samples)
+    parts = (
+        (folder / f"{number:05}.tar", every[first : first + per_tar]) for number, first in enumerate(every[::per_tar])
+    )
+    with multiprocessing.Pool() as pool:
+        pool.starmap(write_tar, ((path, part, images, side) for path, part in parts), chunksize=8)
 
 
 def opener(folder: Path, processes: int) -> Callable[[], Dataset]:
@@ -115,7 +132,8 @@ def in_webdataset(folder: Path) -> Iterator[bytes]:
     import webdataset  # pyright: ignore[reportMissingImports]
 
     tars = sorted(map(str, folder.glob("*.tar")))
-    stream = webdataset.WebDataset(tars, shardshuffle=len(tars), seed=0).shuffle(BUFFER)
+    opened = webdataset.WebDataset(tars, shardshuffle=len(tars), seed=0)  # pyright: ignore[reportAttributeAccessIssue]
+    stream = opened.shuffle(BUFFER)
     for sample in stream:
         assert json.loads(sample["json"])["caption"]
         yield sample["jpg"]
@@ -134,25 +152,28 @@ def in_datasets(folder: Path) -> Iterator[bytes]:
 
 
 class Worker(TorchDataset):
-    """What a loader worker does, but it gives its own memory in MiB (not what it shares with others)."""
+    """What a loader worker does; it gives its own memory in MiB at some positions.
 
-    def __init__(self, dataset: Dataset) -> None:
-        self.mixture = Mixture({"tars": dataset}, {"tars": 1}, seed=0)
+    Not what it shares with others, and not the pages of files, such as the index, which the kernel can take back.
+    """
 
-    def __getitem__(self, position: int) -> float:
+    def __init__(self, dataset: Dataset, every: int) -> None:
+        self.mixture, self.every = Mixture({"tars": dataset}, {"tars": 1}, seed=0), every
+
+    def __getitem__(self, position: int) -> float | None:
         self.mixture.datasets["tars"].read(self.mixture.place(position).index)
-        if position % 1000:
-            return 0.0
+        if position % self.every:
+            return None
         status = Path("/proc/self/smaps_rollup").read_text().splitlines()
-        return sum(int(line.split()[1]) for line in status if line.startswith("Private_")) / 1024
+        return sum(int(line.split()[1]) for line in status if line.startswith("Private_Dirty")) / 1024
 
 
 def memory(dataset: Dataset) -> list[float]:
-    """Memory of a worker at the beginning and after each epoch, up to the one that has the 100,000th sample."""
-    epoch = len(dataset) - len(dataset) % 1000
-    positions = range(-(-100_000 // epoch) * epoch + 1)
-    loader = DataLoader(Worker(dataset), batch_size=None, sampler=positions, num_workers=1)
-    return [round(float(size), 1) for position, size in enumerate(loader) if position % epoch == 0]
+    """Memory of a worker at the first sample and after each tenth of an epoch (of 100,000 samples at least)."""
+    every = max(len(dataset), 100_000) // 10
+    worker = Worker(dataset, every)
+    loader = DataLoader(worker, 100, sampler=range(10 * every + 1), num_workers=1, collate_fn=list)
+    return [round(size, 1) for batch in loader for size in batch if size is not None]
 
 
 def measure(folder: Path, count: int, processes: int) -> dict[str, Any]:
@@ -171,7 +192,7 @@ def measure(folder: Path, count: int, processes: int) -> dict[str, Any]:
         "members_per_second": round(3 * len(dataset) / indexing),
         "open_again_seconds": round(opening, 4),
         "seek_to_last_ms": round(seeking * 1000, 2),
-        "worker_MiB_after_epochs": memory(dataset),
+        "worker_MiB": memory(dataset),
     }
     sides: dict[str, Callable[[], Iterator[bytes]]] = {"mmbridge": lambda: ours(dataset)}
     for name, images in (("webdataset", in_webdataset), ("datasets", in_datasets)):

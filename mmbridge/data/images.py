@@ -16,6 +16,8 @@ MAX_PIXELS = 89_478_485
 """Above this a picture is refused before it is decoded: Pillow's own limit, where Pillow only warns."""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """Found by content, whatever a file is called. Not EPS and the like: Pillow runs other programs to read them."""
+ENOUGH = 2
+"""A JPEG is decoded smaller only if this many times the side that is needed is left: nearer to it, it shows."""
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 """What is taken from a folder; a file that is named is read whatever it is called."""
 URL = re.compile(r"(https?|ftp|s3|gs|file|data):", re.IGNORECASE)
@@ -27,10 +29,12 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 _LOADING = Lock()
 
 
-def decode(image: AnyImage) -> Image.Image:
+def decode(image: AnyImage, needed_side: int | None = None) -> Image.Image:
     """Decode to an RGB picture; the first frame, not turned by EXIF, transparency dropped. Safe in threads.
 
-    Arrays are [H,W], [H,W,1], [H,W,3] or [H,W,4], of uint8 or of floats from 0 to 1.
+    Arrays are [H,W], [H,W,1], [H,W,3] or [H,W,4], of uint8 or of floats from 0 to 1. Where a shorter side of
+    `needed_side` pixels is all that is needed, a JPEG file is decoded at a half, a quarter or an eighth of its size if
+    twice that side is left; None decodes whole.
 
     Raises:
         OSError: the file cannot be opened.
@@ -39,7 +43,11 @@ def decode(image: AnyImage) -> Image.Image:
     if isinstance(image, str | Path):
         image = _contents(image)
     try:
-        return _to_rgb(_open(image))
+        picture = _open(image)
+        _check_size(picture)
+        if needed_side is not None:
+            picture.draft(None, (ENOUGH * needed_side, ENOUGH * needed_side))
+        return _to_rgb(picture)
     except Image.DecompressionBombError as error:
         raise ValueError(f"it has more than {MAX_PIXELS} pixels") from error
     except UnidentifiedImageError as error:
@@ -125,7 +133,6 @@ def _check_size(picture: Image.Image) -> None:
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
-    _check_size(picture)
     if picture.mode.startswith("I;16"):
         # Pillow would clip 16 bits to 8, which turns a grey picture white.
         picture = picture.point(lambda value: value / 256, "L")

@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 ImageTransform = Callable[["Image"], Tensor]
+"""From a PIL RGB image to pixels. It may have an attribute `needed_side`: see `needed_side`."""
+
+
+def needed_side(transform: ImageTransform) -> int | None:
+    """Give the shorter side, in pixels, below which a transform would ever enlarge an image; None if it does not say.
+
+    A transform that says so may be given large JPEGs that were decoded at a half, a quarter or an eighth of their size.
+    """
+    return getattr(transform, "needed_side", None)
 
 
 class VisionEncoder(Tower, ABC):

@@ -343,10 +343,42 @@ class TestTransform:
     def test_crop_keeps_the_share_of_the_area_that_options_name(self, folder):
         from torchvision.transforms import v2
 
-        crop = build(folder, crop_scale=(0.3, 0.4)).transform(train=True).transforms[0]
+        crop = build(folder, crop_scale=(0.3, 0.4)).transform(train=True).transforms[1]
         assert isinstance(crop, v2.RandomResizedCrop)
         shares = [p["height"] * p["width"] / 2000 for p in (crop.make_params([self.picture]) for _ in range(50))]
         assert 0.25 < min(shares) < max(shares) < 0.45
+
+    @pytest.mark.parametrize("train", [False, True])
+    def test_equals_torchvisions_own_composition(self, folder, train):
+        from skimage import data
+        from torchvision.transforms import v2
+
+        photograph = Image.fromarray(data.chelsea())
+        size, mode = (32, 32), v2.InterpolationMode.BICUBIC
+        crop = [v2.RandomResizedCrop(size, (0.5, 1.0), interpolation=mode), v2.RandomHorizontalFlip()]
+        rest = [v2.PILToTensor(), v2.ToDtype(torch.float32, True), v2.Normalize(PREPROCESS["mean"], PREPROCESS["std"])]
+        plain = v2.Compose([*(crop if train else [v2.Resize(size, interpolation=mode)]), *rest])
+        transform, steps = build(folder).transform(train), torch.tensor(PREPROCESS["std"]).view(3, 1, 1) * 255
+        apart = []
+        for seed in range(20):
+            drawn = []
+            for each in (transform, plain):
+                torch.manual_seed(seed)
+                drawn.append(each(photograph))
+            apart.append(((drawn[0] - drawn[1]) * steps).abs())
+        if train:  # the same crops and flips, resized by torch instead of Pillow
+            assert torch.stack(apart).max() < 2.1  # of 255
+            assert torch.stack(apart).mean() < 0.02
+        else:
+            assert not torch.stack(apart).any()
+
+    @pytest.mark.parametrize("size", [(300, 300), (400, 150), (150, 500), (77, 60)])
+    def test_no_crop_is_enlarged_from_a_picture_of_the_side_that_is_needed(self, folder, size):
+        transform = build(folder, crop_scale=(0.2, 1.0)).transform(train=True)
+        scaled = [round(side * transform.needed_side / min(size)) for side in size]
+        crops = [transform.transforms[1].make_params([Image.new("RGB", scaled)]) for _ in range(300)]
+        assert min(min(crop["height"], crop["width"]) for crop in crops) >= 32
+        assert build(folder).transform(train=False).needed_side == 32
 
     def test_plain_resize_keeps_left_and_right(self, folder):
         encoder = build(folder, augment="resize")
