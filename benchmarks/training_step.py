@@ -102,7 +102,8 @@ def measure(model: BridgedModel, stage: Stage, here: Engine, found: Discovered, 
 
     def forward() -> torch.Tensor:
         with here.precision():
-            return stage_model(batch, 1).loss
+            step = stage_model.step(batch, 1)
+            return stage_model(step, stage_model.weights(step)).loss
 
     def update(loss: torch.Tensor) -> None:
         loss.backward()

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
-from mmbridge_registry import Batch, Bridge, LanguageModel, Objective, VisionEncoder
+from mmbridge_registry import Batch, Bridge, LanguageModel, Objective, ObjectiveLoss, VisionEncoder
 from mmbridge_registry.bridge import Pass
 from torch import Tensor, nn
 
 from mmbridge.collectives import Collectives
-from mmbridge.step import StepOfBatch
+from mmbridge.step import Setting, StepOfBatch
 
 
 class BridgedModel(nn.Module):
@@ -78,9 +79,9 @@ class BridgedModel(nn.Module):
 
 @dataclass(frozen=True)
 class StageLoss:
-    """The sum of a stage's objectives, for backward, and what to log.
+    """The sum of a stage's objectives, for backward, and what to log: shares of means over the global batch.
 
-    A micro-batch's losses are its share of the global batch's (`Step.mean`): they are added. Metrics are averaged.
+    Averaged over ranks (as DDP averages gradients) and added over micro-batches, they are those means.
     """
 
     loss: Tensor
@@ -88,11 +89,15 @@ class StageLoss:
     metrics: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, parts: "Sequence[StageLoss]") -> "StageLoss":
-        """Join the micro-batches of a step, detached."""
-        terms = {name: torch.stack([part.terms[name] for part in parts]).sum() for name in parts[0].terms}
-        metrics = {name: torch.stack([part.metrics[name] for part in parts]).mean() for name in parts[0].metrics}
-        return cls(torch.stack([part.loss.detach() for part in parts]).sum(), terms, metrics)
+    def added(cls, parts: "Sequence[StageLoss]") -> "StageLoss":
+        """Add up what is logged of the micro-batches of a step, detached."""
+        terms, metrics = _added([part.terms for part in parts]), _added([part.metrics for part in parts])
+        return cls(torch.stack(list(terms.values())).sum(), terms, metrics)
+
+
+def _added(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: torch.stack([part[name] for part in parts if name in part]).sum() for name in names}
 
 
 class StageModel(nn.Module):
@@ -105,26 +110,37 @@ class StageModel(nn.Module):
         self.collectives = collectives
         self.seed = seed
 
-    def forward(self, batch: Batch, number: int, micro_batches: int = 1) -> StageLoss:
-        """Compute the stage's loss on this rank's rows of step `number`."""
-        step = StepOfBatch(
-            batch=batch,
-            vision_encoder=self.model.vision_encoder,
-            bridge=self.model.bridge,
-            projection=self.model.projection,
-            language_model=self.model.language_model,
-            collectives=self.collectives,
-            seed=self.seed,
-            step_number=number,
-            micro_batches=micro_batches,
-        )
-        results = {name: objective(step) for name, objective in self.objectives.items()}
-        return StageLoss(
-            torch.stack([result.loss for result in results.values()]).sum(),
-            {name: result.loss.detach() for name, result in results.items()},
-            {
-                f"{name}/{key}": value.detach().float()
-                for name, result in results.items()
-                for key, value in result.metrics.items()
-            },
-        )
+    def step(self, batch: Batch, number: int) -> StepOfBatch:
+        """Give step `number` on this rank's rows."""
+        model = self.model
+        towers = (model.vision_encoder, model.bridge, model.projection, model.language_model)
+        return StepOfBatch(batch, Setting(*towers, self.collectives, self.seed, number))
+
+    def objective(self, name: str) -> Objective:
+        """Give an objective by its name."""
+        return cast(Objective, self.objectives[name])
+
+    def weights(self, step: StepOfBatch) -> dict[str, Tensor]:
+        """Weigh the objectives' sums over the rows of `step`, which are all of this rank's.
+
+        A weight is one over the count of the global batch, times the number of ranks, over which DDP averages.
+        """
+        device = step.batch.image_ids.device
+        counts = [self.objective(name).count(step) for name in self.objectives]
+        counted = torch.stack([torch.as_tensor(count, dtype=torch.float64, device=device) for count in counts])
+        weights = self.collectives.world_size / self.collectives.sum(counted).clamp(min=1)
+        return dict(zip(self.objectives, weights, strict=True))
+
+    def forward(self, step: StepOfBatch, weights: Mapping[str, Tensor]) -> StageLoss:
+        """Compute the objectives that have weights, on the rows of `step`."""
+        # Embeddings come first, as they did without graph: dropout is drawn in the same order again.
+        carried = step.carried_gradient()
+        terms: dict[str, Tensor] = {}
+        metrics: dict[str, Tensor] = {}
+        for name, weight in weights.items():
+            result: ObjectiveLoss = self.objectives[name](step)
+            terms[name] = result.total * weight.to(result.total.dtype)
+            for key, value in result.metrics.items():
+                metrics[f"{name}/{key}"] = value.detach().float() * weight.float()
+        loss = torch.stack([*terms.values(), *carried]).sum()
+        return StageLoss(loss, {name: term.detach() for name, term in terms.items()}, metrics)

@@ -3,6 +3,7 @@
 # cached_property is a property that remembers; the type checker takes it for something else.
 # pyright: reportIncompatibleMethodOverride=false, reportIncompatibleVariableOverride=false
 
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from typing import Literal
@@ -25,31 +26,25 @@ from mmbridge.collectives import Collectives
 from mmbridge.draws import uniform
 
 
-class StepOfBatch(Step):
-    """A rank's rows of step `step_number`, one of `micro_batches` equal parts; every rank holds equally many rows."""
+@dataclass(frozen=True)
+class Setting:
+    """Where a step is taken: what all its rows share."""
 
-    def __init__(
-        self,
-        *,
-        batch: Batch,
-        vision_encoder: VisionEncoder,
-        bridge: Bridge,
-        projection: nn.Module | None,
-        language_model: LanguageModel | None,
-        collectives: Collectives,
-        seed: int,
-        step_number: int,
-        micro_batches: int = 1,
-    ) -> None:
+    vision_encoder: VisionEncoder
+    bridge: Bridge
+    projection: nn.Module | None
+    language_model: LanguageModel | None
+    collectives: Collectives
+    seed: int
+    step_number: int
+
+
+class StepOfBatch(Step):
+    """A rank's rows of a step; every rank holds equally many."""
+
+    def __init__(self, batch: Batch, setting: Setting) -> None:
         self.batch = batch
-        self._vision_encoder = vision_encoder
-        self._bridge = bridge
-        self._projection = projection
-        self._language_model = language_model
-        self._collectives = collectives
-        self._seed = seed
-        self._step_number = step_number
-        self._micro_batches = micro_batches
+        self.setting = setting
 
     @property
     def bridge(self) -> TextBridge:
@@ -58,9 +53,9 @@ class StepOfBatch(Step):
         Raises:
             TypeError: it does not; the objective should be offered with `requires=(TEXT_BRIDGE,)`.
         """
-        if not isinstance(self._bridge, TextBridge):
-            raise TypeError(f"{type(self._bridge).__name__} reads no text; offer the objective with requires=")
-        return self._bridge
+        if not isinstance(self.setting.bridge, TextBridge):
+            raise TypeError(f"{type(self.setting.bridge).__name__} reads no text; offer the objective with requires=")
+        return self.setting.bridge
 
     @property
     def language_model(self) -> LanguageModel:
@@ -69,15 +64,24 @@ class StepOfBatch(Step):
         Raises:
             TypeError: there is none; the objective should be offered with `requires=(DECODER,)` or the like.
         """
-        if self._language_model is None:
+        if self.setting.language_model is None:
             raise TypeError("the model has no language model; offer the objective with requires=")
-        return self._language_model
+        return self.setting.language_model
 
     @cached_property
     def _encoded(self) -> Tensor:
-        trained = any(parameter.requires_grad for parameter in self._vision_encoder.parameters())
-        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-            return self._vision_encoder(self.batch.pixels)
+        if self.batch.pixels is None:
+            assert self.batch.features is not None  # a batch has either
+            return self.batch.features
+        return self._encode(self.batch.pixels)
+
+    def _encode(self, pixels: Tensor) -> Tensor:
+        with torch.set_grad_enabled(self._encoder_is_trained and torch.is_grad_enabled()):
+            return self.setting.vision_encoder(pixels)
+
+    @property
+    def _encoder_is_trained(self) -> bool:
+        return any(parameter.requires_grad for parameter in self.setting.vision_encoder.parameters())
 
     @cached_property
     def features(self) -> Tensor:
@@ -99,10 +103,10 @@ class StepOfBatch(Step):
     @cached_property
     def soft_prompt(self) -> Tensor:
         """Projected queries [B,Q,E]; a text bridge's queries come from the image pass that the others use."""
-        if self._projection is None:
+        if self.setting.projection is None:
             raise TypeError("the model has no projection; offer the objective with requires=")
-        has_state = isinstance(self._bridge, TextBridge)
-        return self._projection(self.image.queries if has_state else self._bridge(self.features))
+        has_state = isinstance(self.setting.bridge, TextBridge)
+        return self.setting.projection(self.image.queries if has_state else self.setting.bridge(self.features))
 
     def similarity(self, gather: Literal["exact", "nograd"] = "exact") -> Similarity:
         """Similarities of local rows to the global batch, float32 or wider (BLIP-2, section 3.1)."""
@@ -121,8 +125,12 @@ class StepOfBatch(Step):
         with torch.autocast(everyone.device.type, enabled=False):
             image_to_text = torch.einsum("bqc,gc->bgq", self._embedded[:, 1:], everyone[:, 0]).amax(-1)
             text_to_image = torch.einsum("bc,gqc->bgq", self._embedded[:, 0], everyone[:, 1:]).amax(-1)
-            temperature = self.bridge.temperature
-            return Similarity(image_to_text / temperature, text_to_image / temperature, self._same_image, self._own)
+            image_to_text, text_to_image = image_to_text / self._temperature, text_to_image / self._temperature
+            return Similarity(image_to_text, text_to_image, self._same_image, self._own)
+
+    @cached_property
+    def _temperature(self) -> Tensor:
+        return self.bridge.temperature
 
     @cached_property
     def _embedded(self) -> Tensor:
@@ -133,22 +141,22 @@ class StepOfBatch(Step):
 
     @cached_property
     def _gathered(self) -> Tensor:
-        return self._collectives.gather(self._embedded)
+        return self.setting.collectives.gather(self._embedded)
 
     @cached_property
     def _same_image(self) -> Tensor:
-        return self.batch.image_ids[:, None] == self._collectives.gather_constant(self.batch.image_ids)
+        return self.batch.image_ids[:, None] == self.setting.collectives.gather_constant(self.batch.image_ids)
 
     @cached_property
     def _own(self) -> Tensor:
         rows = len(self.batch)
-        return torch.arange(rows, device=self.batch.pixels.device) + self._collectives.rank * rows
+        return torch.arange(rows, device=self.batch.image_ids.device) + self.setting.collectives.rank * rows
 
     def images(self, index: Tensor) -> ImageState:
         """Image states of global rows; on one rank nothing is computed anew, between ranks only features travel."""
-        if self._collectives.world_size == 1:
+        if self.setting.collectives.world_size == 1:
             return self.image.select(index)
-        return self.bridge.encode_image(self._for_bridge(self._collectives.exchange(self._encoded, index)))
+        return self.bridge.encode_image(self._for_bridge(self.setting.collectives.exchange(self._encoded, index)))
 
     def texts(self, index: Tensor) -> Tokens:
         """Caption tokens of global rows, as wide as the longest of the global batch."""
@@ -156,27 +164,22 @@ class StepOfBatch(Step):
 
     @cached_property
     def _all_captions(self) -> Tokens:
-        if self._collectives.world_size == 1:
+        if self.setting.collectives.world_size == 1:
             return self.captions
-        width = self._collectives.maximum(torch.tensor(self.captions.ids.shape[1], device=self.captions.ids.device))
+        collectives, ids = self.setting.collectives, self.captions.ids
+        width = collectives.maximum(torch.tensor(ids.shape[1], device=ids.device))
         wide = self.captions.widen(int(width))
-        ids, mask = self._collectives.gather_constant(torch.stack([wide.ids, wide.mask.long()], dim=1)).unbind(1)
+        ids, mask = collectives.gather_constant(torch.stack([wide.ids, wide.mask.long()], dim=1)).unbind(1)
         return Tokens(ids, mask.bool())
+
+    def carried_gradient(self) -> list[Tensor]:
+        """Give the terms that carry gradient of losses taken elsewhere into the bridge: of a whole step, none."""
+        return []
 
     def uniform(self, stream: str) -> Tensor:
         """Draw one number in [0,1) per local row [B] float64 from (seed, step, position in the run, stream)."""
-        key = blake2b(f"{self._seed}/{self._step_number}/{stream}".encode(), digest_size=8).digest()
+        key = blake2b(f"{self.setting.seed}/{self.setting.step_number}/{stream}".encode(), digest_size=8).digest()
         return uniform(int.from_bytes(key, "little", signed=True), self.batch.positions)
 
-    def mean(self, total: Tensor, count: Tensor | int) -> Tensor:
-        """Turn a local sum into this rank's share of the mean over the global batch.
-
-        Shares are world size times too big, since DDP averages over ranks, and small enough to be *added* over
-        micro-batches: each micro-batch weighs the same, whatever it counts.
-        """
-        counts = self._collectives.sum(torch.as_tensor(count, dtype=torch.float64, device=total.device))
-        scale = self._collectives.world_size / (counts.clamp(min=1) * self._micro_batches)
-        return total * scale.to(total.dtype)
-
     def _for_bridge(self, features: Tensor) -> Tensor:
-        return features.to(next(self._bridge.parameters()).dtype)
+        return features.to(next(self.setting.bridge.parameters()).dtype)

@@ -30,11 +30,8 @@ class ImageTextContrast(Objective):
         both = torch.stack([similarity.image_to_text, similarity.text_to_image])
         targets = soft_targets(similarity.same_image, self.options.label_smoothing).to(both.dtype)
         total = -(targets * F.log_softmax(both, dim=-1)).sum() / 2
-        accuracy = _first_is_true(both, similarity.same_image)
-        return ObjectiveLoss(
-            step.mean(total, len(step.batch)),
-            {"image_to_text_accuracy": accuracy[0], "text_to_image_accuracy": accuracy[1]},
-        )
+        right = _first_is_true(both, similarity.same_image)
+        return ObjectiveLoss(total, {"image_to_text_accuracy": right[0], "text_to_image_accuracy": right[1]})
 
 
 def soft_targets(positive: Tensor, smoothing: float) -> Tensor:
@@ -45,4 +42,4 @@ def soft_targets(positive: Tensor, smoothing: float) -> Tensor:
 
 def _first_is_true(similarity: Tensor, positive: Tensor) -> Tensor:
     first = similarity.detach().argmax(-1, keepdim=True)
-    return positive.expand_as(similarity).gather(-1, first).float().mean((1, 2))
+    return positive.expand_as(similarity).gather(-1, first).float().sum((1, 2))

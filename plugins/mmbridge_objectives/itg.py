@@ -28,6 +28,10 @@ class ImageGroundedGeneration(Objective):
         """Tokenise captions."""
         return {"captions": draft.captions}
 
+    def count(self, step: Step) -> Tensor:
+        """Count tokens after the first."""
+        return step.captions.mask[:, 1:].sum()
+
     def forward(self, step: Step) -> ObjectiveLoss:
         """Predict every token after the first; logits exist only where there is a target."""
         captions = step.captions
@@ -35,7 +39,7 @@ class ImageGroundedGeneration(Objective):
         hidden = step.bridge.decode_text(step.image, captions)[:, :-1][scored]
         targets = captions.ids[:, 1:][scored]
         score = partial(_token_loss, step.bridge.vocabulary_logits, self.options.label_smoothing)
-        return ObjectiveLoss(step.mean(chunked(score, hidden, targets), scored.sum()))
+        return ObjectiveLoss(chunked(score, hidden, targets))
 
 
 def chunked(score: Callable[[Tensor, Tensor], Tensor], hidden: Tensor, targets: Tensor, size: int = CHUNK) -> Tensor:

@@ -25,6 +25,11 @@ class ImageTextMatching(Objective):
         """Tokenise captions."""
         return {"captions": draft.captions}
 
+    def count(self, step: Step) -> Tensor:
+        """Count pairs: three per row, one where all of the global batch is the same image."""
+        has_wrong = ~step.similarity().same_image.all(1)
+        return (1 + 2 * has_wrong).sum()
+
     def forward(self, step: Step) -> ObjectiveLoss:
         """Draw the wrong partners and score all pairs."""
         return self.score(step, *self.mine(step))
@@ -41,7 +46,7 @@ class ImageTextMatching(Objective):
         )
 
     def score(self, step: Step, wrong_images: Tensor, wrong_texts: Tensor) -> ObjectiveLoss:
-        """Score the pairs (image, text), (image, wrong text), (wrong image, text); the metric is their accuracy."""
+        """Score the pairs (image, text), (image, wrong text), (wrong image, text); the metric is how many are right."""
         rows = torch.arange(len(step.batch), device=wrong_images.device)
         texts = Tokens.cat([step.captions, step.texts(wrong_texts)])
         own_images = step.bridge.match(step.image.select(torch.cat([rows, rows])), texts)
@@ -52,8 +57,8 @@ class ImageTextMatching(Objective):
         counted = torch.cat([is_match, *wrong])
         labels = torch.cat([is_match, ~is_match, ~is_match]).long()
         losses = F.cross_entropy(logits, labels, reduction="none").where(counted, 0)
-        right = (logits.detach().argmax(-1) == labels)[counted]
-        return ObjectiveLoss(step.mean(losses.sum(), counted.sum()), {"accuracy": right.float().mean()})
+        right = (logits.detach().argmax(-1) == labels) & counted
+        return ObjectiveLoss(losses.sum(), {"accuracy": right.float().sum()})
 
     def _draw(self, similarity: Similarity, logits: Tensor, numbers: Tensor) -> Tensor:
         # Detached: nothing is learned from having drawn a pair.

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 from mmbridge_registry import Draft, LanguageTokens, Objective, ObjectiveLoss, Sample, Step
+from mmbridge_registry.language_model import IGNORED
 from mmbridge_registry.objective import Prepared
+from torch import Tensor
 
 from mmbridge_objectives import CaptionOptions, LanguageOptions
 
@@ -26,6 +28,10 @@ class LanguageModelling(Objective):
         """Give what is read and what is written: question and answer, or the caption."""
         return asked(sample, self.options) or (self.options.prompt, sample.text)
 
+    def count(self, step: Step) -> Tensor:
+        """Count the targets' tokens."""
+        return scored(step, "lm")
+
     def forward(self, step: Step) -> ObjectiveLoss:
         """Score the targets, given the soft prompt."""
         return language_loss(step, "lm")
@@ -39,8 +45,16 @@ def asked(sample: Sample, options: LanguageOptions) -> tuple[str, str] | None:
 
 
 def language_loss(step: Step, name: str) -> ObjectiveLoss:
-    """Take the language model's loss on `prepared[name]` as a mean over the global batch."""
+    """Take the language model's loss on `prepared[name]`."""
+    return ObjectiveLoss(step.language_model.loss(step.soft_prompt, _tokens(step, name)).total)
+
+
+def scored(step: Step, name: str) -> Tensor:
+    """Count the labels of `prepared[name]` that are scored: those that a language model counts itself."""
+    return (_tokens(step, name).labels != IGNORED).sum()
+
+
+def _tokens(step: Step, name: str) -> LanguageTokens:
     tokens = step.batch.prepared[name]
     assert isinstance(tokens, LanguageTokens)
-    loss = step.language_model.loss(step.soft_prompt, tokens)
-    return ObjectiveLoss(step.mean(loss.total, loss.count))
+    return tokens

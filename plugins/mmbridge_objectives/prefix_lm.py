@@ -5,9 +5,10 @@ from random import Random
 
 from mmbridge_registry import Draft, Objective, ObjectiveLoss, Sample, Step
 from mmbridge_registry.objective import Prepared
+from torch import Tensor
 
 from mmbridge_objectives import PrefixOptions
-from mmbridge_objectives.lm import asked, language_loss
+from mmbridge_objectives.lm import asked, language_loss, scored
 
 
 class PrefixLanguageModelling(Objective):
@@ -27,6 +28,10 @@ class PrefixLanguageModelling(Objective):
     def prefix_and_suffix(self, sample: Sample) -> tuple[str, str]:
         """Give what is read and what is written: question and answer, or the two parts of the caption."""
         return asked(sample, self.options) or split(sample.text, Random(sample.seed))
+
+    def count(self, step: Step) -> Tensor:
+        """Count the suffixes' tokens."""
+        return scored(step, "prefix_lm")
 
     def forward(self, step: Step) -> ObjectiveLoss:
         """Score the suffixes, given the soft prompt."""

@@ -22,8 +22,8 @@ Prepared = Tokens | LanguageTokens | Tensor
 class Sample:
     """One record, ready for the model: everything that was random is drawn from (seed, position)."""
 
-    pixels: Tensor
-    """[3,H,W] float32."""
+    pixels: Tensor | None
+    """[3,H,W] float32; None if the sample comes with features."""
     text: str
     """One caption of the record, cleaned; empty if it has none."""
     question: str | None
@@ -35,6 +35,8 @@ class Sample:
     """Place in the run's global order."""
     seed: int
     """Seed of this sample's own draws, a function of (run seed, position)."""
+    features: Tensor | None = None
+    """[N,W] what a frozen encoder made of the pixels, if it was written down beforehand."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +63,35 @@ class Draft:
 
 @dataclass(frozen=True)
 class ObjectiveLoss:
-    """A scalar loss for backward, and scalars to log beside it (detached)."""
+    """Sums over a step's rows; the framework makes means over the global batch of them, by `Objective.count`."""
 
-    loss: Tensor
+    total: Tensor
+    """Scalar, for backward."""
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
+    """Scalars to log beside it, detached: sums like `total`, and divided like it."""
 
 
 class Objective(nn.Module, ABC):
-    """One term of a stage's loss. Usually without parameters: the heads belong to the bridge."""
+    """One term of a stage's loss. Usually without parameters: the heads belong to the bridge.
+
+    It may be asked for a few rows of the global batch at a time, and what it says of them is added up. So a row's
+    terms depend on that row, and on other rows only by what a `Step` tells of the global batch.
+    """
 
     passes: ClassVar[frozenset[Pass]]
-    """What it asks of the bridge; decides which parameters a stage trains."""
+    """What it asks of the bridge: where its gradient goes, and so which parameters a stage trains.
+
+    Similarities reach an objective without `contrast` as constants; one with `contrast` has no other pass.
+    """
 
     @abstractmethod
     def prepare(self, draft: Draft) -> Mapping[str, Prepared]:
         """Name the tensors it needs, in a loader worker. Objectives that share a name share the tensors."""
 
+    def count(self, step: "Step") -> Tensor | int:
+        """Count the terms in `forward`'s sums (tokens, pairs): known before the model runs. Here: one per row."""
+        return len(step.batch)
+
     @abstractmethod
     def forward(self, step: "Step") -> ObjectiveLoss:
-        """Compute the loss of this step: its mean over the global batch, as `Step.mean` takes it."""
+        """Add up the loss over this step's rows."""

@@ -18,42 +18,48 @@ from mmbridge_registry.tokens import Tokens
 class Batch:
     """This rank's rows of a global batch."""
 
-    pixels: Tensor
-    """[B,3,H,W] float32."""
+    pixels: Tensor | None
+    """[B,3,H,W] float32; None if the batch comes with features."""
     image_ids: Tensor
     """[B] int64; equal ids are the same image."""
     positions: Tensor
     """[B] int64; places in the run's global order."""
     prepared: Mapping[str, Prepared]
     """What objectives prepared, by name."""
+    features: Tensor | None = None
+    """[B,N,W] what a frozen encoder made of the pixels, if it was written down beforehand."""
 
     def __len__(self) -> int:
-        return self.pixels.shape[0]
+        return self.image_ids.shape[0]
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
         """Copy to a device."""
         return Batch(
-            self.pixels.to(device, non_blocking=non_blocking),
+            None if self.pixels is None else self.pixels.to(device, non_blocking=non_blocking),
             self.image_ids.to(device, non_blocking=non_blocking),
             self.positions.to(device, non_blocking=non_blocking),
             {name: item.to(device, non_blocking=non_blocking) for name, item in self.prepared.items()},
+            None if self.features is None else self.features.to(device, non_blocking=non_blocking),
         )
 
     def split(self, size: int) -> Iterator["Batch"]:
         """Cut into micro-batches of `size` rows, in order."""
         for first in range(0, len(self), size):
-            rows = slice(first, first + size)
-            prepared = {
-                name: item[rows] if isinstance(item, Tensor) else item.select(rows)
-                for name, item in self.prepared.items()
-            }
-            yield replace(
-                self,
-                pixels=self.pixels[rows],
-                image_ids=self.image_ids[rows],
-                positions=self.positions[rows],
-                prepared=prepared,
-            )
+            yield self.select(slice(first, first + size))
+
+    def select(self, rows: Tensor | slice) -> "Batch":
+        """Pick rows."""
+        prepared = {
+            name: item[rows] if isinstance(item, Tensor) else item.select(rows) for name, item in self.prepared.items()
+        }
+        return replace(
+            self,
+            pixels=None if self.pixels is None else self.pixels[rows],
+            image_ids=self.image_ids[rows],
+            positions=self.positions[rows],
+            prepared=prepared,
+            features=None if self.features is None else self.features[rows],
+        )
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,10 @@ class Similarity:
 
 
 class Step(ABC):
-    """What objectives share, each computed when first asked for and once. G = rows of the global batch."""
+    """What objectives share, each computed when first asked for and once. G = rows of the global batch.
+
+    Local rows [B] are this rank's, or a micro-batch of them; the global batch is the same for all micro-batches.
+    """
 
     batch: Batch
     bridge: TextBridge
@@ -118,8 +127,3 @@ class Step(ABC):
     @abstractmethod
     def uniform(self, stream: str) -> Tensor:
         """Draw one number in [0,1) per local row [B] float64: a function of (seed, step, global row, stream) only."""
-
-    @abstractmethod
-    def mean(self, total: Tensor, count: Tensor | int) -> Tensor:
-        """Turn a local sum into the mean over the global batch, scaled so that averaging gradients over ranks (as DDP
-        does) and adding them over micro-batches gives the gradient of that mean."""

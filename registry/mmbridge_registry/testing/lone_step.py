@@ -14,7 +14,7 @@ from mmbridge_registry.tokens import Tokens
 
 
 class LoneStep(Step):
-    """The batch is the global batch; features are given, so no encoder is needed."""
+    """The batch is the global batch (or rows of it); features are given, so no encoder is needed."""
 
     def __init__(
         self,
@@ -23,13 +23,21 @@ class LoneStep(Step):
         bridge: Bridge,
         language_model: LanguageModel | None = None,
         projection: nn.Module | None = None,
+        whole: "LoneStep | None" = None,
     ) -> None:
         self.batch = batch
+        self.whole = whole or self
         self.bridge = cast(TextBridge, bridge)
         self.projection = projection
         self._features = features
         if language_model is not None:
             self.language_model = language_model
+
+    def rows(self, index: Tensor) -> "LoneStep":
+        """Give some rows of this step, which stays the global batch."""
+        language_model = getattr(self, "language_model", None)
+        some = (self.batch.select(index), self.features[index], self.bridge, language_model, self.projection, self)
+        return LoneStep(*some)
 
     @property
     def features(self) -> Tensor:
@@ -59,7 +67,9 @@ class LoneStep(Step):
     def similarity(self, gather: Literal["exact", "nograd"] = "exact") -> Similarity:
         """Similarities of all rows with all rows."""
         del gather  # nothing to gather
-        return self._similarity
+        # The rows of a lone step are where their positions say.
+        rows, whole = self.batch.positions, self.whole._similarity
+        return Similarity(whole.image_to_text[rows], whole.text_to_image[rows], whole.same_image[rows], whole.own[rows])
 
     @cached_property
     def _similarity(self) -> Similarity:
@@ -71,17 +81,13 @@ class LoneStep(Step):
 
     def images(self, index: Tensor) -> ImageState:
         """Image states of rows `index`."""
-        return self.image.select(index)
+        return self.whole.image.select(index)
 
     def texts(self, index: Tensor) -> Tokens:
         """Caption tokens of rows `index`."""
-        return self.captions.select(index)
+        return self.whole.captions.select(index)
 
     def uniform(self, stream: str) -> Tensor:
         """Numbers in [0,1), a function of the stream's name only."""
         generator = torch.Generator().manual_seed(zlib.crc32(stream.encode()))
-        return torch.rand(len(self.batch), generator=generator, dtype=torch.float64)
-
-    def mean(self, total: Tensor, count: Tensor | int) -> Tensor:
-        """The mean itself."""
-        return total / count
+        return torch.rand(len(self.whole.batch), generator=generator, dtype=torch.float64)[self.batch.positions]

@@ -33,20 +33,37 @@ def check_objective(
     features = torch.randn(len(batch), 17, encoder_width, generator=torch.Generator().manual_seed(0))
     projection = nn.Linear(bridge.width, language_model.width) if language_model else None
 
+    def step() -> LoneStep:
+        return LoneStep(batch, features, bridge, language_model, projection)
+
     def loss() -> Tensor:
-        return objective(LoneStep(batch, features, bridge, language_model, projection)).loss
+        return objective(step()).total
 
     with state(bridge, grad=True, training=False):
-        found = objective(LoneStep(batch, features, bridge, language_model, projection))
-        expect(found.loss.dim() == 0 and bool(found.loss.isfinite()), "the loss is a finite scalar")
-        expect(torch.equal(loss(), found.loss), "the same step always gives the same loss")
+        found = objective(step())
+        expect(found.total.dim() == 0 and bool(found.total.isfinite()), "the loss is a finite scalar")
+        expect(torch.equal(loss(), found.total), "the same step always gives the same loss")
         for name, metric in found.metrics.items():
             expect(metric.numel() == 1 and not metric.requires_grad, f"the metric '{name}' is a detached scalar")
+        _check_sums(objective, step())
     if language_model is None:
         check_reach(bridge, objective.passes, loss)
     else:
         with state(language_model, grad=False, training=False):
             check_reach(bridge, objective.passes, loss)
+
+
+def _check_sums(objective: Objective, step: LoneStep) -> None:
+    """Check that what is said of rows is the sum of what is said of some of them and of the others."""
+    parts = [step.rows(torch.arange(first, len(step.batch), 2)) for first in (0, 1)]
+    counts = [float(objective.count(one)) for one in (step, *parts)]
+    expect(counts[0] == sum(counts[1:]), f"counts of some rows and of the others add up: {counts[1:]}, not {counts[0]}")
+    found = [objective(one) for one in (step, *parts)]
+    whole, *some = ({"total": one.total.detach(), **one.metrics} for one in found)
+    for name, value in whole.items():
+        added = sum(float(part[name]) for part in some)
+        close = abs(added - float(value)) <= 1e-4 * max(1.0, abs(float(value)))
+        expect(close, f"sums of some rows and of the others add up; '{name}' gives {added:.6g}, not {float(value):.6g}")
 
 
 def _check_preparation(objective: Objective, draft: Draft) -> Batch:
@@ -81,4 +98,4 @@ def _draft(bridge: Bridge, language_model: LanguageModel | None, texts: Sequence
 
 def _batch(draft: Draft, prepared: Mapping[str, Prepared]) -> Batch:
     rows = torch.arange(len(draft.samples))
-    return Batch(torch.stack([sample.pixels for sample in draft.samples]), rows, rows, prepared)
+    return Batch(torch.zeros(len(rows), 3, 2, 2), rows, rows, prepared)

@@ -10,11 +10,23 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from mmbridge_registry.catalog import Catalog, Offer
-from mmbridge_registry.kinds import BRIDGE, DECODER, ENCODER_DECODER, GENERATES, KINDS, LANGUAGE_MODEL, TRAITS
+from mmbridge_registry.kinds import (
+    BRIDGE,
+    CAPTIONER,
+    DECODER,
+    ENCODER_DECODER,
+    GENERATES,
+    KINDS,
+    LANGUAGE_MODEL,
+    SCORER,
+    TRAITS,
+)
 from mmbridge_registry.options import Options
 from mmbridge_registry.testing.promises import expect
 
 HEAVY = ("torch", "torchvision", "transformers", "timm", "open_clip", "datasets", "numpy")
+CONTEXT = {BRIDGE: ("encoder_width",), CAPTIONER: ("load", "device"), SCORER: ("load", "device")}
+"""What builders take besides the options."""
 _FRESH = """
 import importlib, sys
 from mmbridge_registry import Catalog
@@ -66,7 +78,7 @@ def _check_offer(offer: Offer) -> None:
             f"{part} provides GENERATES, and DECODER or ENCODER_DECODER",
         )
     _check_options(part, offer.options)
-    expected = ["options", "encoder_width"] if offer.kind is BRIDGE else ["options"]
+    expected = ["options", *CONTEXT.get(offer.kind, ())]
     found = list(inspect.signature(offer.build).parameters)
     expect(found == expected, f"the builder of {part} takes ({', '.join(expected)}), not ({', '.join(found)})")
     expect(bool(inspect.getdoc(offer.build)), f"the builder of {part} says what it builds")

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mmbridge.collectives import Collectives
-from mmbridge.step import StepOfBatch
+from mmbridge.step import Setting, StepOfBatch
 
 GOLDENS = Path(__file__).parents[2] / "goldens"
 
@@ -32,6 +32,17 @@ class GivenFeatures(VisionEncoder):
 
     def forward(self, pixels):
         return self.features
+
+
+@pytest.fixture
+def mean():
+    """Give an objective's mean loss and metrics on a step that is the global batch."""
+
+    def mean(objective, step):
+        result, count = objective(step), objective.count(step)
+        return result.total / count, {name: metric / count for name, metric in result.metrics.items()}
+
+    return mean
 
 
 @pytest.fixture(scope="session")
@@ -78,15 +89,7 @@ def step_of(bridge, golden):
             positions=torch.arange(6),
             prepared={"captions": Tokens(golden["input_ids"], golden["attention_mask"].bool())},
         )
-        return StepOfBatch(
-            batch=batch,
-            vision_encoder=GivenFeatures(golden["features"].double()),
-            bridge=bridge,
-            projection=None,
-            language_model=None,
-            collectives=Collectives(),
-            seed=0,
-            step_number=1,
-        )
+        encoder = GivenFeatures(golden["features"].double())
+        return StepOfBatch(batch, Setting(encoder, bridge, None, None, Collectives(), seed=0, step_number=1))
 
     return step

@@ -15,10 +15,12 @@ CLOSE = {"rtol": 1e-12, "atol": 1e-13}
 
 def three_losses(step, negatives, gather="exact"):
     """Give the losses by name; `negatives` [12] are the original's draws: first an image per text."""
+    itc, itg = ImageTextContrast(ContrastOptions(gather=gather)), ImageGroundedGeneration(GenerationOptions())
+    itm = ImageTextMatching(MatchOptions())
     return {
-        "itc": ImageTextContrast(ContrastOptions(gather=gather))(step).loss,
-        "itg": ImageGroundedGeneration(GenerationOptions())(step).loss,
-        "itm": ImageTextMatching(MatchOptions()).score(step, *negatives.view(2, 6)).loss,
+        "itc": itc(step).total / itc.count(step),
+        "itg": itg(step).total / itg.count(step),
+        "itm": itm.score(step, *negatives.view(2, 6)).total / itm.count(step),
     }
 
 
@@ -35,7 +37,7 @@ def test_all_gradients_of_the_sum(step_of, bridge, golden, gradients, gather):
     step = step_of()
     sum(three_losses(step, golden["hard_negative_draws"], gather).values()).backward()
     ours = {to_lavis(name): parameter.grad for name, parameter in bridge.named_parameters()}
-    ours["features"] = next(step._vision_encoder.parameters()).grad
+    ours["features"] = next(step.setting.vision_encoder.parameters()).grad
     theirs = gradients[gather]
     assert ours.keys() == theirs.keys()
     for name, gradient in theirs.items():
@@ -56,7 +58,7 @@ def test_shared_images(step_of, golden):
     assert_close(losses["itc"], golden["imageid.loss_itc.f64"], rtol=2e-8, atol=0)
 
 
-def test_shared_images_with_targets_rounded_as_the_original_does(step_of, golden, monkeypatch):
+def test_shared_images_with_targets_rounded_as_the_original_does(mean, step_of, golden, monkeypatch):
     monkeypatch.setattr(
         itc,
         "soft_targets",
@@ -65,7 +67,7 @@ def test_shared_images_with_targets_rounded_as_the_original_does(step_of, golden
             + smoothing * torch.ones_like(same, dtype=torch.float32) / len(same)
         ),
     )
-    loss = ImageTextContrast(ContrastOptions())(step_of(golden["imageid.image_id"])).loss
+    loss = mean(ImageTextContrast(ContrastOptions()), step_of(golden["imageid.image_id"]))[0]
     assert_close(loss, golden["imageid.loss_itc.f64"], **CLOSE)
 
 

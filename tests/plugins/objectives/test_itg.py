@@ -13,13 +13,13 @@ from toys.stage1 import toy_batch, toy_step
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_loss_is_smoothed_cross_entropy_over_real_tokens(smoothing):
+def test_loss_is_smoothed_cross_entropy_over_real_tokens(mean, smoothing):
     step = toy_step(toy_batch(5))
     hidden = step.bridge.decode_text(step.image, step.captions)
     logits = step.bridge.vocabulary_logits(hidden[:, :-1])
     labels = step.captions.ids[:, 1:].masked_fill(~step.captions.mask[:, 1:], -100)
     expected = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=smoothing)
-    assert_close(ImageGroundedGeneration(GenerationOptions(label_smoothing=smoothing))(step).loss, expected)
+    assert_close(mean(ImageGroundedGeneration(GenerationOptions(label_smoothing=smoothing)), step)[0], expected)
 
 
 def token_losses(table, hidden, targets):
@@ -45,7 +45,7 @@ def test_chunks_change_neither_loss_nor_gradient(size):
 def test_captions_of_one_token_have_nothing_to_predict():
     alone = Tokens(torch.ones(2, 1).long(), torch.ones(2, 1).bool())
     step = toy_step(replace(toy_batch(2), prepared={"captions": alone}))
-    loss = ImageGroundedGeneration(GenerationOptions())(step).loss
+    loss = ImageGroundedGeneration(GenerationOptions())(step).total
     loss.backward()
     assert loss == 0
     assert not step.bridge.words.weight.grad.any()

@@ -98,14 +98,15 @@ class Scribe(nn.Module):
         ("prefix_lm", PrefixLanguageModelling(PrefixOptions()), (("a", "Question: q? Answer:"), ("b", "yes"))),
     ],
 )
-def test_from_samples_to_the_mean_loss(name, objective, expected):
+def test_from_samples_to_the_loss(name, objective, expected):
     scribe = Scribe()
     prepared = objective.prepare(Draft([sample("a b"), sample("", "q?", "yes")], None, scribe.tokenize))
     assert set(prepared) == {name}
     assert scribe.seen.pop() == expected
     step = toy_step(replace(toy_batch(2), prepared=prepared), language_model=scribe, projection=nn.Linear(WIDTH, 4))
-    loss = objective(step).loss
+    total = objective(step).total
     soft_prompt, tokens = scribe.seen.pop()
     assert tokens is prepared[name]
     assert soft_prompt is step.soft_prompt
-    torch.testing.assert_close(loss, soft_prompt.sum())
+    torch.testing.assert_close(total, soft_prompt.sum() * 3)
+    assert objective.count(step) == 2  # each of the two has one label, and it is scored

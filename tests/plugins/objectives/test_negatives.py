@@ -86,21 +86,22 @@ def test_loss_is_that_of_the_pairs_written_down():
     )
     labels = torch.tensor([1] * 4 + [0] * 8)
     result = objective.score(step, wrong_images, wrong_texts)
-    assert_close(result.loss, F.cross_entropy(logits, labels))
-    assert_close(result.metrics["accuracy"], (logits.argmax(1) == labels).float().mean())
+    assert objective.count(step) == 12
+    assert_close(result.total, F.cross_entropy(logits, labels, reduction="sum"))
+    assert_close(result.metrics["accuracy"], (logits.argmax(1) == labels).float().sum())
 
 
-def test_a_batch_of_one_image_trains_on_true_pairs_only():
+def test_a_batch_of_one_image_trains_on_true_pairs_only(mean):
     step = toy_step(toy_batch(3, [5, 5, 5]))
-    result = ImageTextMatching(MatchOptions())(step)
+    loss, _ = mean(ImageTextMatching(MatchOptions()), step)
     positives = F.cross_entropy(step.bridge.match(step.image, step.captions), torch.ones(3).long())
-    assert_close(result.loss, positives)
-    result.loss.backward()
+    assert_close(loss, positives)
+    loss.backward()
     assert step.bridge.match_head.weight.grad.isfinite().all()
 
 
 def test_drawing_teaches_nothing():
     step = toy_step(toy_batch(4))
-    ImageTextMatching(MatchOptions())(step).loss.backward()
+    ImageTextMatching(MatchOptions())(step).total.backward()
     assert step.bridge.temp.grad is None
     assert step.bridge.image_head.weight.grad is None

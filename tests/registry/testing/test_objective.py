@@ -25,7 +25,7 @@ class Matching(Objective):
     def forward(self, step: Any) -> ObjectiveLoss:
         logits = step.bridge.match(step.image, step.captions)
         losses = nn.functional.cross_entropy(logits, torch.ones(len(logits), dtype=torch.int64), reduction="sum")
-        return ObjectiveLoss(step.mean(losses, len(logits)), {"logit": logits.detach().mean()})
+        return ObjectiveLoss(losses, {"logit": logits.detach()[:, 1].sum()})
 
 
 FORWARD = Matching.forward
@@ -46,8 +46,11 @@ class TestObjective:
             ("exactly what a loss reaches", {"passes": frozenset({"image"})}),
             ("row per sample", {"prepare": lambda self, draft: {"captions": torch.zeros(1)}}),
             ("same draft always prepares", {"prepare": lambda self, draft: {"x": torch.rand(4)}}),
-            ("finite scalar", {"forward": lambda self, step: changed(self, step, loss=torch.ones(2))}),
-            ("always gives the same loss", {"forward": lambda self, step: changed(self, step, loss=torch.rand(()))}),
+            ("finite scalar", {"forward": lambda self, step: changed(self, step, total=torch.ones(2))}),
+            ("always gives the same loss", {"forward": lambda self, step: changed(self, step, total=torch.rand(()))}),
+            ("counts of some rows and of the others add up", {"count": lambda self, step: 7}),
+            ("'total' gives", {"forward": lambda self, step: changed(self, step, total=step.bridge.temp * 3)}),
+            ("'m' gives", {"forward": lambda self, step: changed(self, step, metrics={"m": torch.ones(())})}),
             ("detached scalar", {"forward": lambda self, step: changed(self, step, metrics={"m": step.bridge.temp})}),
         ],
     )
