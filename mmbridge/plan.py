@@ -50,14 +50,16 @@ class Plan:
         return asdict(self)
 
 
-def plan(recipe: Recipe, catalog: Catalog) -> Plan:
+def plan(recipe: Recipe, catalog: Catalog, parts: Mapping[str, nn.Module] | None = None) -> Plan:
     """Count parameters, bytes and samples. Weights need not be here: their architecture is enough.
+
+    `parts` are the recipe's outline, if it has been made already.
 
     Raises:
         UserError: a part that cannot be built in this geometry.
     """
-    parts = outline(recipe, catalog)
-    passes = {name: _passes(stage, catalog) for name, stage in recipe.stages.items()}
+    parts = outline(recipe, catalog) if parts is None else parts
+    trained = {name: trained_in(stage, parts, catalog) for name, stage in recipe.stages.items()}
     chosen = recipe.model.parts()
     return Plan(
         {
@@ -69,16 +71,17 @@ def plan(recipe: Recipe, catalog: Catalog) -> Plan:
             )
             for name, module in parts.items()
         },
-        {name: _stage(stage, parts, passes[name]) for name, stage in recipe.stages.items()},
+        {name: _stage(stage, parts, trained[name]) for name, stage in recipe.stages.items()},
     )
 
 
-def _passes(stage: Stage, catalog: Catalog) -> frozenset:
-    return frozenset().union(*(outlined(objective, catalog).passes for objective in stage.objectives.values()))
+def trained_in(stage: Stage, parts: Mapping[str, nn.Module], catalog: Catalog) -> dict[str, nn.Parameter]:
+    """Name the parameters of an outline that a stage trains."""
+    passes = frozenset().union(*(outlined(objective, catalog).passes for objective in stage.objectives.values()))
+    return trainable_parameters(parts, stage.train, passes)
 
 
-def _stage(stage: Stage, parts: Mapping[str, nn.Module], passes: frozenset) -> StagePlan:
-    trained = trainable_parameters(parts, stage.train, passes)
+def _stage(stage: Stage, parts: Mapping[str, nn.Module], trained: Mapping[str, nn.Parameter]) -> StagePlan:
     everything = [parameter for module in parts.values() for parameter in module.parameters()]
     count = _count(trained.values())
     by_part = {name: _count(p for key, p in trained.items() if key.startswith(f"{name}.")) for name in parts}

@@ -12,13 +12,14 @@ from mmbridge_registry.published import LAVIS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmbridge_qformer.attention import Attention
 from mmbridge_qformer.captioning import write
 from mmbridge_qformer.embeddings import Embeddings
 from mmbridge_qformer.geometry import Geometry
 from mmbridge_qformer.heads import ContrastHead, VocabularyHead
 from mmbridge_qformer.image_state import QFormerImages
 from mmbridge_qformer.lavis_names import to_lavis
-from mmbridge_qformer.layer import QFormerLayer
+from mmbridge_qformer.layer import FeedForward, QFormerLayer
 from mmbridge_qformer.masks import visibility
 from mmbridge_qformer.passes import image_pass, look_at, match_pass, text_pass
 from mmbridge_qformer.reach import reaches
@@ -117,6 +118,10 @@ class QFormer(TextBridge):
         for name, parameter in self.named_parameters():
             if reaches(name, passes, self.geometry):
                 yield name, parameter
+
+    def blocks(self) -> list[nn.Module]:
+        """Give attentions and feed-forward networks: what the passes call, with keys and values made in between."""
+        return [module for module in self.modules() if isinstance(module, Attention | FeedForward)]
 
     def published(self) -> Published:
         """Give it under the names of LAVIS' checkpoints, with the sizes that are needed to build it again."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from mmbridge_registry.blocks import stacked
 from mmbridge_registry.errors import UserError
 from mmbridge_registry.options import Generation
 from mmbridge_registry.published import Published
@@ -36,6 +37,10 @@ class Bridge(nn.Module, ABC):
         """
         del passes
         return self.named_parameters()
+
+    def blocks(self) -> list[nn.Module]:
+        """Give modules, each called as one, whose insides a backward pass may compute again instead of keeping."""
+        return stacked(self)
 
     def published(self) -> Published | None:
         """Give this bridge under the names that published checkpoints use; None if there are none."""
