@@ -1,21 +1,21 @@
 """The run directory: everything that a run leaves behind, and whether it may be gone on with."""
 
 import json
-import platform
 import shutil
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mmbridge_registry import Plugin, UserError
+from mmbridge_registry import UserError
 
 from mmbridge.config import as_yaml, read_yaml
 from mmbridge.recipe import Recipe
 
 # What may change between two calls of one run: how it is carried out, not what it learns.
-FREE = ("evaluate", "run.name", "run.directory", "run.device", "run.workers", "run.threads", "run.checkpoint_every",
-        "run.keep_checkpoints", "run.log_every", "run.max_bad_fraction")  # fmt: skip
+FREE = ("evaluate", "trackers", "features.folder", "run.name", "run.directory", "run.device", "run.workers",
+        "run.threads", "run.checkpoint_every", "run.keep_checkpoints", "run.keep_best", "run.log_every",
+        "run.placement", "run.checkpoint_activations", "run.max_bad_fraction", "run.rank_timeout", "run.late_after",
+        "run.check_gradients")  # fmt: skip
 
 
 class RunDirectory:
@@ -30,6 +30,8 @@ class RunDirectory:
         self.evaluation = path / "evaluation.json"
         self.quarantine = path / "quarantine.jsonl"
         self.report = path / "report.html"
+        self.trackers = path / "trackers"
+        self.logs = path / "logs"
 
     @classmethod
     def of(cls, recipe: Recipe) -> "RunDirectory":
@@ -54,11 +56,11 @@ class RunDirectory:
             if self.path.exists() and any(self.path.iterdir()):
                 raise UserError("it is not empty and not a run.", where=self.path, do="Choose another run.name=...")
             return
-        before, now = _flat(read_yaml(self.resolved)), _flat(recipe.resolved)
+        before, now = flat(read_yaml(self.resolved)), flat(recipe.resolved)
         changed = [
             key
             for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and not key.startswith(FREE)
+            if before.get(key) != now.get(key) and not key.startswith(FREE) and not key.endswith(".micro_batch_size")
         ]
         if changed:
             key = changed[0]
@@ -69,35 +71,20 @@ class RunDirectory:
                 do="Give the new run a name of its own: run.name=..., or undo the change.",
             )
 
-    def write_start(self, recipe: Recipe, plugins: list[Plugin]) -> None:
-        """Write what the run is: the config as written and resolved, and the versions it runs with."""
+    def write_start(self, recipe: Recipe, lock: Mapping[str, Any]) -> None:
+        """Write what the run is: the config as written and resolved, and all else that it depends on."""
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.config.exists():
             shutil.copyfile(recipe.source, self.config)
         self.resolved.write_text(as_yaml(recipe.resolved))
-        lock = {
-            "seed": recipe.run.seed,
-            "python": platform.python_version(),
-            "packages": _versions("mmbridge", "torch", "transformers", "open_clip_torch", "timm", "datasets"),
-            "plugins": {plugin.name: f"{plugin.distribution} {plugin.version}" for plugin in plugins},
-        }
         self.lock.write_text(json.dumps(lock, indent=1))
 
 
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Give the leaves of a tree by their paths, joined by points."""
     if not isinstance(tree, Mapping):
         return {prefix: tree}
-    flat: dict[str, Any] = {}
+    leaves: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat
-
-
-def _versions(*packages: str) -> dict[str, str]:
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+        leaves |= flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return leaves
