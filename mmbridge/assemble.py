@@ -8,7 +8,9 @@ from mmbridge_registry.bridge import Pass
 
 from mmbridge.building import build
 from mmbridge.model import BridgedModel
+from mmbridge.quantizing import quantize
 from mmbridge.recipe import Chosen, Recipe, Stage
+from mmbridge.settings import Bits
 from mmbridge.trainable import trainable_parameters
 
 
@@ -21,14 +23,22 @@ def assemble(recipe: Recipe, catalog: Catalog) -> BridgedModel:
         UserError: weights that are not here, a part that cannot be built, a dtype in which a part is not finite.
     """
     chosen = recipe.model
-    torch.manual_seed(recipe.run.seed)
-    encoder: VisionEncoder = build(chosen.vision_encoder, catalog)
+    encoder = assemble_encoder(recipe, catalog)
     bridge: Bridge = build(chosen.bridge, catalog, encoder_width=encoder.width)
     language_model: LanguageModel | None = chosen.language_model and build(chosen.language_model, catalog)
     if language_model is not None:
-        _check_dtype(language_model, chosen.language_model)
+        _store(language_model, chosen.language_model, chosen.quantize.language_model)
     model = BridgedModel(encoder, bridge, language_model, chosen.projection.init)
     return model.requires_grad_(False).eval()
+
+
+def assemble_encoder(recipe: Recipe, catalog: Catalog) -> VisionEncoder:
+    """Build the vision encoder alone, frozen; random weights are those that the whole model has."""
+    torch.manual_seed(recipe.run.seed)
+    chosen = recipe.model
+    encoder: VisionEncoder = build(chosen.vision_encoder, catalog)
+    _store(encoder, chosen.vision_encoder, chosen.quantize.vision_encoder)
+    return encoder.requires_grad_(False).eval()
 
 
 def prepare_stage(model: BridgedModel, stage: Stage, catalog: Catalog) -> dict[str, Objective]:
@@ -55,12 +65,16 @@ def _passes(objectives: Iterable[Objective]) -> frozenset[Pass]:
     return frozenset().union(*(objective.passes for objective in objectives))
 
 
-def _check_dtype(language_model: LanguageModel, chosen: Chosen | None) -> None:
-    dtype = next(language_model.parameters()).dtype
-    if dtype not in language_model.safe_dtypes:
-        safe = ", ".join(sorted(str(safe).removeprefix("torch.") for safe in language_model.safe_dtypes))
+def _store(tower: VisionEncoder | LanguageModel, chosen: Chosen | None, bits: Bits | None) -> None:
+    """Refuse a dtype in which a tower is not finite; quantise its weights if the recipe says so."""
+    dtype = next(tower.parameters()).dtype
+    if dtype not in tower.safe_dtypes:
+        safe = ", ".join(sorted(str(safe).removeprefix("torch.") for safe in tower.safe_dtypes))
+        kind = "language model" if isinstance(tower, LanguageModel) else "vision encoder"
         raise UserError(
-            f"{str(dtype).removeprefix('torch.')} is not safe for this language model (it overflows).",
+            f"{str(dtype).removeprefix('torch.')} is not safe for this {kind} (it overflows).",
             where=chosen and chosen.where,
             do=f"Choose dtype: {safe}.",
         )
+    if bits is not None:
+        quantize(tower, bits)

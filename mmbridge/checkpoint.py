@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,11 @@ from typing import Any
 import torch
 from mmbridge_registry import UserError
 from mmbridge_registry.bridge import Pass
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from mmbridge.best import best_of
 
 WEIGHTS, OPTIMIZER, STATE, MANIFEST = "weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
 
@@ -47,39 +50,73 @@ class Checkpoint:
 
     def weights(self) -> dict[str, Tensor]:
         """Read the tensors by name."""
-        return load_file(self.path / WEIGHTS)
+        return _tensors(self.path / WEIGHTS)
 
 
-def save(
-    folder: Path,
-    weights: Mapping[str, Tensor],
-    state: Mapping[str, Any],
-    keep: int,
-    trained: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer | None,
-) -> Path:
+@dataclass(frozen=True)
+class Snapshot:
+    """What a checkpoint will hold, copied to host memory: training may go on and change the originals."""
+
+    weights: Mapping[str, Tensor]
+    moments: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        weights: Mapping[str, Tensor],
+        state: Mapping[str, Any],
+        trained: Mapping[str, nn.Parameter] | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> "Snapshot":
+        """Copy tensors as they are now. Without an optimizer (an import) there are no moments in it."""
+        moments = {
+            f"{name}|{key}": _copy(value)
+            for name, parameter in (trained or {}).items()
+            for key, value in (optimizer.state.get(parameter, {}) if optimizer else {}).items()
+        }
+        return cls({name: _copy(tensor) for name, tensor in weights.items()}, moments, dict(state))
+
+
+def write(folder: Path, snapshot: Snapshot, keep: int) -> Path:
     """Write `folder/step-NNNNNNNN` so that it is there whole or not at all, then remove the oldest beyond `keep`.
 
-    Without an optimizer (an import) there are no moments in it.
+    The best one, if any was found to be the best, is not removed.
+
+    Raises:
+        OSError: there is no room, or no right to write; what stood there before still stands.
     """
-    final = folder / f"step-{state['step']:08d}"
+    final = folder / f"step-{snapshot.state['step']:08d}"
+    for stale in folder.glob("step-*.tmp"):
+        shutil.rmtree(stale, ignore_errors=True)
     partial = folder / f"{final.name}.tmp"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, partial / WEIGHTS)
-    save_file(_moments(trained, optimizer), partial / OPTIMIZER)
-    (partial / STATE).write_text(json.dumps(dict(state), indent=1))
+    try:
+        partial.mkdir(parents=True)
+        _fill(partial, snapshot)
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    _to_disk(folder)
+    best = best_of(folder)
+    for old in _folders(folder)[keep:]:
+        if best is None or old != folder / f"step-{best.step:08d}":
+            shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def _fill(partial: Path, snapshot: Snapshot) -> None:
+    """Write the files, the manifest last, and wait until they are on the disk."""
+    save_file(dict(snapshot.weights), partial / WEIGHTS)
+    save_file(dict(snapshot.moments), partial / OPTIMIZER)
+    (partial / STATE).write_text(json.dumps(snapshot.state, indent=1))
     manifest = {name: _fingerprint(partial / name) for name in (WEIGHTS, OPTIMIZER, STATE)}
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
     for file in partial.iterdir():
         _to_disk(file)
     _to_disk(partial)
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
-    _to_disk(folder)
-    for old in _folders(folder)[keep:]:
-        shutil.rmtree(old)
-    return final
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
@@ -101,11 +138,11 @@ def read(path: Path) -> Checkpoint:
     """
     try:
         manifest = json.loads((path / MANIFEST).read_text())
-        for name, expected in manifest.items():
-            if _fingerprint(path / name) != expected:
+        for name in (WEIGHTS, OPTIMIZER, STATE):
+            if _fingerprint(path / name) != manifest.get(name):
                 raise UserError(f"{name} differs from the manifest.", where=path, do="Use another checkpoint.")
         return Checkpoint(path, json.loads((path / STATE).read_text()))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"not a complete checkpoint ({error}).", where=path, do="Use another checkpoint.") from error
 
 
@@ -113,7 +150,7 @@ def load_optimizer(
     checkpoint: Checkpoint, trained: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
 ) -> None:
     """Put the saved moments back, strictly: the same parameters must be trained."""
-    moments = load_file(checkpoint.path / OPTIMIZER)
+    moments = _tensors(checkpoint.path / OPTIMIZER)
     names = {name.rsplit("|", 1)[0] for name in moments}
     if moments and names != set(trained):
         different = sorted(names ^ set(trained))[:3]
@@ -130,12 +167,15 @@ def load_optimizer(
             }
 
 
-def _moments(trained: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer | None) -> dict[str, Tensor]:
-    return {
-        f"{name}|{key}": value.detach().cpu().contiguous()
-        for name, parameter in trained.items()
-        for key, value in (optimizer.state.get(parameter, {}) if optimizer else {}).items()
-    }
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"not a safetensors file ({error}).", where=path, do="Use another checkpoint.") from error
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True).contiguous()
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -144,16 +184,8 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        for block in _blocks(file):
-            digest.update(block)
-    return {"sha256": digest.hexdigest(), "bytes": path.stat().st_size}
-
-
-def _blocks(file: Any) -> Iterator[bytes]:
-    while block := file.read(1 << 20):
-        yield block
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
 
 
 def _to_disk(path: Path) -> None:

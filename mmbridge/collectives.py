@@ -39,6 +39,25 @@ class Collectives:
         """Take the elementwise maximum over the ranks, without gradient."""
         return self._reduce(value, distributed.ReduceOp.MAX)
 
+    def tally(self, *counts: int) -> list[int]:
+        """Add up whole numbers over the ranks."""
+        if self.world_size == 1:
+            return list(counts)
+        total = torch.tensor(counts, device=_device())
+        distributed.all_reduce(total)
+        return total.tolist()
+
+    def gather_texts(self, text: str) -> list[str]:
+        """Give the texts of all ranks, rank by rank. Texts, because nothing that another rank sends is unpickled."""
+        if self.world_size == 1:
+            return [text]
+        own = torch.tensor(bytearray(text.encode()), dtype=torch.uint8, device=_device())
+        lengths = _stack(torch.tensor([own.numel()], device=own.device), self.world_size).tolist()
+        padded = own.new_zeros(1, max(*lengths, 1))
+        padded[0, : own.numel()] = own
+        rows = _stack(padded, self.world_size).cpu()
+        return [bytes(row[:length].tolist()).decode() for row, length in zip(rows, lengths, strict=True)]
+
     def exchange(self, rows: Tensor, index: Tensor) -> Tensor:
         """Fetch global rows `index` [n] from the ranks that hold them: rows [B,...] to [n,...], with gradient.
 
@@ -63,6 +82,11 @@ class Collectives:
         total = value.detach().clone()
         distributed.all_reduce(total, operation)
         return total
+
+
+def _device() -> torch.device:
+    """Give the device whose tensors the default process group carries."""
+    return torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
 
 
 def _stack(rows: Tensor, world_size: int) -> Tensor:

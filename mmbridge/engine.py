@@ -1,9 +1,12 @@
 """The engine: which rank this is, on which device, in which precision. torch's own DDP does the rest."""
 
+# torch documents its stores, and the type checker does not find them.
+# pyright: reportPrivateImportUsage=false
+
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import torch
@@ -14,8 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 from mmbridge.collectives import Collectives
 from mmbridge.recipe import Run
 
-TIMEOUT = timedelta(minutes=10)
-"""A rank that is late for so long at a collective is taken for dead."""
+PATIENCE = timedelta(days=30)
+"""How long ranks wait for rank 0 where it alone has work to do, such as an evaluation."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class Engine:
     collectives: Collectives
     autocast: torch.dtype | None
     """Dtype of autocast regions; None computes in float32."""
+    store: distributed.Store | None = None
+    """Where ranks tell each other what needs no collective; None if there is one rank."""
+    patient: distributed.ProcessGroup | None = None
+    """The group in which ranks wait for each other without a time limit."""
 
     @property
     def is_first(self) -> bool:
@@ -47,9 +54,15 @@ class Engine:
         return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def wait_for_all(self) -> None:
-        """Wait until every rank is here."""
+        """Wait until every rank is here, however long it takes."""
         if self.collectives.world_size > 1:
-            distributed.barrier()
+            distributed.barrier(self.patient)
+
+    def agree(self, number: int) -> int:
+        """Give the largest number that a rank says: the same everywhere."""
+        if self.collectives.world_size == 1:
+            return number
+        return int(self.collectives.maximum(torch.tensor(number, device=self.device)))
 
     def seed(self, *numbers: int) -> None:
         """Seed torch's generators from integers: called before every step, so nothing of them needs saving."""
@@ -59,9 +72,8 @@ class Engine:
         torch.manual_seed(mixed)
 
 
-@contextmanager
-def engine(run: Run) -> Iterator[Engine]:
-    """Start this rank from the environment that torchrun sets; one process alone needs no process group.
+def alone(run: Run) -> Engine:
+    """Give this process's device and precision, and no other ranks to speak to.
 
     Raises:
         UserError: CUDA is asked for and not there.
@@ -69,19 +81,32 @@ def engine(run: Run) -> Iterator[Engine]:
     if run.device == "cuda" and not torch.cuda.is_available():
         raise UserError("there is no CUDA device", where="run.device", do="Use run.device=cpu, or auto.")
     on_gpu = run.device != "cpu" and torch.cuda.is_available()
-    local_rank, world_size = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.cuda.set_device(device)
     if run.threads:
         torch.set_num_threads(run.threads)
-    rank = 0
-    if world_size > 1:
-        distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
-        rank = distributed.get_rank()
     bfloat16 = run.precision == "bfloat16" or (run.precision == "auto" and on_gpu)
+    return Engine(device, Collectives(), torch.bfloat16 if bfloat16 else None)
+
+
+@contextmanager
+def engine(run: Run) -> Iterator[Engine]:
+    """Start this rank from the environment that torchrun sets; one process alone needs no process group.
+
+    Raises:
+        UserError: CUDA is asked for and not there.
+    """
+    here, world_size = alone(run), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, store, patient = 0, None, None
+    if world_size > 1:
+        limit = timedelta(seconds=run.rank_timeout)
+        store, rank, world_size = next(distributed.rendezvous("env://", timeout=limit))
+        backend = "nccl" if here.device.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=limit)
+        patient = distributed.new_group(backend="gloo", timeout=PATIENCE)
     try:
-        yield Engine(device, Collectives(rank, world_size), torch.bfloat16 if bfloat16 else None)
+        yield replace(here, collectives=Collectives(rank, world_size), store=store, patient=patient)
     finally:
         if world_size > 1:
             distributed.destroy_process_group()

@@ -1,5 +1,6 @@
 """Export: what a run has learned, as another project's checkpoint."""
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,6 +12,7 @@ from mmbridge.model import BridgedModel
 from mmbridge.model_card import model_card
 from mmbridge.recipe import Recipe
 from mmbridge.run_directory import RunDirectory
+from mmbridge.settings import Quantize
 from mmbridge.weights import weights_of
 
 
@@ -26,7 +28,7 @@ def export(run: Path, to: str, destination: Path, found: Discovered, stage: str 
         raise UserError("it exists already.", where=destination, do="Choose another name.")
     directory, recipe = opened(run, found)
     trained = newest_of(directory, recipe.stage_names, stage)
-    model = restored(recipe, found, trained, device="cpu")
+    model = restored(_plain(recipe), found, trained, device="cpu")
     _take_along_own_encoder(model, recipe, directory)
     known: Format = offer.build(offer.options())
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +43,11 @@ def export(run: Path, to: str, destination: Path, found: Discovered, stage: str 
         for written, target in targets.items():
             written.rename(target)
     return exported
+
+
+def _plain(recipe: Recipe) -> Recipe:
+    """Leave towers as their weights are: no other project reads what `model.quantize` makes of them."""
+    return replace(recipe, model=recipe.model.model_copy(update={"quantize": Quantize()}))
 
 
 def _take_along_own_encoder(model: BridgedModel, recipe: Recipe, directory: RunDirectory) -> None:

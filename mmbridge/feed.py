@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mmbridge_registry import Batch, Catalog, Objective, TextBridge, UserError
+from mmbridge_registry import Batch, Catalog, MmbridgeError, Objective, TextBridge, UserError
 
 from mmbridge.building import build
 from mmbridge.collectives import Collectives
 from mmbridge.data.loader import StepBatches, load
 from mmbridge.data.order import Mixture
 from mmbridge.data.quarantine import Quarantine
+from mmbridge.features.checking import open_cached
 from mmbridge.model import BridgedModel
 from mmbridge.recipe import Recipe, Stage
 
@@ -23,8 +24,18 @@ class Feed:
     quarantine: Quarantine
 
     def steps(self, first: int, last: int) -> Iterator[Batch]:
-        """Give the batches of steps `first` (from 0) to `last` (exclusive); report what could not be read."""
-        for batch, bad in load(self.batches, first, last, self.workers):
+        """Give the batches of steps `first` (from 0) to `last` (exclusive); report what could not be read.
+
+        Raises:
+            MmbridgeError: this rank or another cannot go on; the same on all of them.
+        """
+        loaded = load(self.batches, first, last, self.workers)
+        for _ in range(first, last):
+            try:
+                batch, bad = next(loaded)
+            except MmbridgeError as error:
+                self.quarantine.report([], seen=0, failure=error)
+                raise
             self.quarantine.report(bad, seen=len(batch))
             yield batch
 
@@ -73,5 +84,6 @@ def feed(
         batch_size=stage.batch_size,
         rank=collectives.rank,
         world_size=collectives.world_size,
+        cached=open_cached(recipe, mixture.datasets),
     )
     return Feed(batches, recipe.run.workers, quarantine)

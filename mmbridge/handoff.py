@@ -7,6 +7,7 @@ from mmbridge_registry import UserError
 
 from mmbridge.checkpoint import Checkpoint
 from mmbridge.model import BridgedModel
+from mmbridge.quantizing import is_plain
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ def hand_over(source: Checkpoint, model: BridgedModel) -> Handoff:
                 f"{name} has shape {list(weights[name].shape)} there and {list(here[name].shape)} here.",
                 where=source.path,
                 do="Encoder, bridge and language model must have the geometry that the weights were trained with.",
+            )
+        if not is_plain(here[name]):
+            raise UserError(
+                f"{name} was trained there; here its tower is sharded or quantized, which takes stored weights only.",
+                where=source.path,
+                do="Set run.placement=replicate, and leave out model.quantize for this tower.",
             )
     new = sorted(model.kept().keys() - weights.keys())
     missing = [name for name in new if name.startswith("bridge.") and name not in source.lacks]

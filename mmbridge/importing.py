@@ -14,6 +14,7 @@ from mmbridge_registry.discovery import Discovered
 from torch import Tensor
 
 from mmbridge import checkpoint
+from mmbridge.checkpoint import Snapshot
 from mmbridge.config import as_yaml, load_recipe
 from mmbridge.config.overrides import override
 from mmbridge.config.places import Problems
@@ -109,7 +110,7 @@ def _fill(folder: Path, source: Path, imported: Imported, overrides: Sequence[st
     if imported.projection:
         # It was last trained to speak: the queries have moved on from a text half that may have come along.
         state["in_step"] = ["image"]
-    checkpoint.save(directory.checkpoints(IMPORTED), tensors, state, 1, {}, None)
+    checkpoint.write(directory.checkpoints(IMPORTED), Snapshot.of(tensors, state), keep=1)
     report = ImportReport(
         str(source), imported.title, len(imported.renamed), imported.renamed, tuple(lacks), imported.unused,
         imported.notes,

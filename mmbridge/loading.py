@@ -23,15 +23,20 @@ from mmbridge.weights import HUB_ID, locate
 def load(source: str | Path, stage: str | None = None, device: str = "auto") -> Model:
     """Load what was trained: the newest checkpoint of `stage`, or of the last stage that has one.
 
-    `source` is a run, an imported folder, or a checkpoint of another project (a file, a folder, a hub id that was
-    fetched): that is imported into the user's cache, once.
+    `source` is a run, one checkpoint of a run (`runs/x/checkpoints/STAGE/step-N`), an imported folder, or a checkpoint
+    of another project (a file, a folder, a hub id that was fetched): that is imported into the user's cache, once.
 
     Raises:
         UserError: there is no such thing, no such stage or no checkpoint, or weights are not on this machine.
     """
     found = discover()
-    directory, recipe = opened(source, found)
-    return Model(restored(recipe, found, newest_of(directory, recipe.stage_names, stage), device))
+    if (Path(source) / checkpoint.MANIFEST).exists():
+        trained = checkpoint.read(Path(source))
+        _, recipe = opened(trained.path.resolve().parents[2], found)
+    else:
+        directory, recipe = opened(source, found)
+        trained = newest_of(directory, recipe.stage_names, stage)
+    return Model(restored(recipe, found, trained, device))
 
 
 def opened(source: str | Path, found: Discovered) -> tuple[RunDirectory, Recipe]:

@@ -70,6 +70,9 @@ def _training(recipe: Recipe) -> Iterator[str]:
         objectives = " + ".join(stage.objectives)
         parts = ", ".join(stage.train)
         yield f"- {name}: {parts} by {objectives}, {stage.steps:,} steps of {stage.batch_size}, lr {stage.optimizer.lr}"
+    for key, bits in recipe.model.quantize:
+        if bits is not None:
+            yield f"- {key}: its weights were in {bits} in training and for the results below; here they are whole"
 
 
 def _results(directory: RunDirectory, stage: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from mmbridge.recipe import Optimizer, Schedule
+from mmbridge.settings import Optimizer, Schedule
 
 
 def adamw(trained: Mapping[str, nn.Parameter], options: Optimizer) -> torch.optim.AdamW:

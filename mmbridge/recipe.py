@@ -1,17 +1,20 @@
 """The recipe: what a YAML file says, validated and with every part found in the catalog. Torch-free."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from mmbridge_registry import Offer, Options
 from pydantic import Field, PositiveFloat, PositiveInt
+
+from mmbridge.settings import Optimizer, Projection, Quantize, Schedule
 
 IMPORTED = "imported"
 """The stage, so to speak, of a recipe that has none: weights that another project has trained."""
 
 Trainable = Literal["vision_encoder", "bridge", "projection", "language_model"]
+Placement = Literal["auto", "replicate", "shard"]
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,6 @@ class Chosen:
         return self.offer.build(self.options, **context)
 
 
-class Projection(Options):
-    """The linear layer between bridge and language model."""
-
-    init: Literal["linear", "token_scale"] = "linear"
-    """`linear` is torch's own start, as the original has it; `token_scale` scales it so that soft prompts begin as
-    large as the language model's token embeddings (small towers need that)."""
-
-
 class ModelRecipe(Options):
     """The parts of the model."""
 
@@ -55,38 +50,12 @@ class ModelRecipe(Options):
     """Soft prompts to text; a model without one has stage-1 objectives only."""
     projection: Projection = Projection()
     """Queries to soft prompts."""
+    quantize: Quantize = Quantize()
+    """Frozen towers that are stored smaller than their weights are."""
 
     def parts(self) -> dict[str, Chosen]:
         """Give the parts that plugins build, by key."""
         return {key: part for key, part in self if isinstance(part, Chosen)}
-
-
-class Optimizer(Options):
-    """AdamW; no decay for norms, biases and 0-d or 1-d tensors."""
-
-    name: Literal["adamw"] = "adamw"
-    """The optimiser."""
-    lr: PositiveFloat = 1e-4
-    """Peak learning rate."""
-    betas: tuple[float, float] = (0.9, 0.98)
-    """Decay of the first and second moment (the paper's 0.98; torch's own default is 0.999)."""
-    eps: PositiveFloat = 1e-8
-    """Added to the root of the second moment."""
-    weight_decay: float = Field(default=0.05, ge=0)
-    """Decoupled weight decay."""
-
-
-class Schedule(Options):
-    """Linear warm-up, then cosine, both by step."""
-
-    name: Literal["cosine"] = "cosine"
-    """The curve after the warm-up."""
-    warmup_steps: int = Field(default=0, ge=0)
-    """Steps from `warmup_lr` to the peak."""
-    warmup_lr: float = Field(default=1e-6, ge=0)
-    """Learning rate before the first step."""
-    min_lr: float = Field(default=0.0, ge=0)
-    """Learning rate after the last step."""
 
 
 class StageSettings(Options):
@@ -106,6 +75,9 @@ class StageSettings(Options):
     """The learning rate over the steps."""
     clip_grad_norm: PositiveFloat | None = None
     """Largest norm of the whole gradient; None does not clip."""
+    skip_spikes: PositiveFloat | None = None
+    """Leave a step out if its loss or its gradient's norm lies so many standard deviations above the mean of the last
+    128 steps (6 is usual); None never does."""
     data: dict[str, PositiveFloat] | None = None
     """Mixture weights by data name; None takes every data set by its own `weight`."""
     start: str | None = None
@@ -171,16 +143,48 @@ class Run(Options):
     """Autocast dtype of what is trained (masters stay float32); auto is bfloat16 on GPU, float32 on CPU."""
     workers: int = Field(default=2, ge=0)
     """Loader processes per rank; changes nothing but speed."""
+    placement: Placement = "auto"
+    """Where frozen towers lie on several ranks: whole on each (`replicate`), or cut up over them (`shard`), which holds
+    less and waits more. `auto` shards what would take more than half of a GPU's memory."""
+    checkpoint_activations: bool = False
+    """Compute the insides of blocks again in the backward pass instead of keeping them: less memory, more time."""
     threads: PositiveInt | None = None
     """Torch threads per rank on CPU; None leaves torch's own choice."""
     checkpoint_every: PositiveInt = 1000
     """Steps between checkpoints; a stage's last step always has one."""
     keep_checkpoints: PositiveInt = 2
     """Newest checkpoints kept per stage."""
+    keep_best: str | None = None
+    """Also keep each stage's best checkpoint by this number of evaluation.json, named without the stage
+    (`retrieval/text_r1`); more is better."""
     log_every: PositiveInt = 10
     """Steps between lines of metrics.jsonl."""
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
     """Share of unreadable samples at which the run stops."""
+    rank_timeout: PositiveFloat = 600
+    """Seconds after which ranks that wait for another one take it for dead and end."""
+    late_after: PositiveFloat = 60
+    """Seconds without a step after which the late rank is named."""
+    check_gradients: bool = False
+    """For debugging: check in every step that all ranks have the same gradients."""
+
+
+class Features(Options):
+    """Features of the frozen encoder, written beforehand by `mmbridge data features`; a run reads them instead."""
+
+    folder: Path
+    """Where they lie, a folder in it per data set."""
+    views: PositiveInt = 1
+    """Training views kept of each image, one of which is drawn per epoch; an encoder that crops and flips at random
+    shows as many different ones."""
+
+
+class Declared(Protocol):
+    """What a config declares, be it a run or something else: parts."""
+
+    def parts(self) -> Iterable[Chosen]:
+        """Give every part that it names."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -195,6 +199,16 @@ class Recipe:
     run: Run
     resolved: dict[str, Any]
     """The merged YAML as plain values: what `show` prints and `config.resolved.yaml` holds."""
+    features: Features | None = None
+    """Features that stages read in place of the encoder's."""
+    trackers: dict[str, Chosen] = field(default_factory=dict)
+    """Where the run's curves are also drawn."""
+
+    def shardable(self) -> list[str]:
+        """Name the towers that may be cut up over ranks: no stage trains them, and their weights are plain numbers."""
+        trained = {part for stage in self.stages.values() for part in stage.train}
+        towers = [key for key in ("vision_encoder", "language_model") if getattr(self.model, key) is not None]
+        return [key for key in towers if key not in trained and getattr(self.model.quantize, key) is None]
 
     @property
     def stage_names(self) -> list[str]:
@@ -209,3 +223,4 @@ class Recipe:
         yield from (data.dataset for data in self.data.values())
         for evaluate in self.evaluate.values():
             yield from (evaluate.evaluation, evaluate.dataset)
+        yield from self.trackers.values()

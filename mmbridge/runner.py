@@ -3,10 +3,11 @@
 Three functions in reading order: a run is stages, a stage is steps, a step is a loss and an update.
 """
 
-from contextlib import nullcontext
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from mmbridge_registry import Batch
+from mmbridge_registry import Batch, UserError
 from mmbridge_registry.discovery import Discovered
 from rich.console import Console
 from torch import Tensor, nn
@@ -18,15 +19,27 @@ from mmbridge.data.order import Mixture
 from mmbridge.data.quarantine import Quarantine
 from mmbridge.engine import engine
 from mmbridge.evaluate import asked_at, due, evaluate_stage, print_table
+from mmbridge.features.checking import check_features
 from mmbridge.feed import check_division, feed, open_mixture
+from mmbridge.leaving import AskedToEndError, Leaving
 from mmbridge.loading import start_of
+from mmbridge.lock import facts_of, settle
+from mmbridge.micro_batches import backward, check_objectives
 from mmbridge.model import StageLoss
 from mmbridge.optim import learning_rate, set_learning_rate
+from mmbridge.placement import needs_all_ranks, place
+from mmbridge.rank_log import rank_log
 from mmbridge.recipe import Recipe, Stage
+from mmbridge.recomputing import recompute_blocks
 from mmbridge.run_directory import RunDirectory
 from mmbridge.running import Running
+from mmbridge.same_gradients import check_gradients
+from mmbridge.saving import Saving
 from mmbridge.stage_log import StageLog
+from mmbridge.together import evaluate_together
+from mmbridge.tracking import Tracking
 from mmbridge.training import Training, begin
+from mmbridge.watchdog import Watchdog
 from mmbridge.weights import locate_all
 
 
@@ -40,21 +53,29 @@ def run(recipe: Recipe, discovered: Discovered, console: Console) -> RunDirector
         directory.check(recipe)
         for name, stage in recipe.stages.items():
             check_division(name, stage, here.collectives.world_size)
+            check_objectives(name, stage, discovered.catalog)
             if stage.start is not None:
                 start_of(Path(stage.start), where=f"stages.{name}.start")
         locate_all(recipe, discovered.catalog)
-        model = assemble(recipe, discovered.catalog).to(here.device)
+        model = place(assemble(recipe, discovered.catalog), recipe, here)
+        if recipe.run.checkpoint_activations:
+            recompute_blocks(model)
         mixtures = {name: open_mixture(recipe, stage, discovered.catalog) for name, stage in recipe.stages.items()}
         for one in recipe.evaluate.values():
             build(one.dataset, discovered.catalog)  # opened again when it is needed; here only to find what is missing
-        running = Running(recipe, discovered, here, directory, model, console)
-        if here.is_first:
-            directory.write_start(recipe, discovered.plugins)
+        check_features(recipe, discovered.catalog, mixtures.values(), model.vision_encoder, here)
+        watchdog = Watchdog(here.store, here.collectives.rank, here.collectives.world_size, recipe.run.late_after)
+        tracking = Tracking(recipe, discovered.catalog)
+        running = Running(recipe, discovered, here, directory, model, console, Leaving(), watchdog, tracking)
+        lock_run(running, mixtures)
         running.tell("run_started")
-        before: str | None = None
-        for name, stage in recipe.stages.items():
-            run_stage(running, name, stage, mixtures[name], before)
-            before = name
+        with (
+            rank_log(directory.logs, here),
+            running.leaving.listening(),
+            watchdog.watching(running.say),
+            running.tracked(),
+        ):
+            run_stages(running, mixtures)
         if here.is_first:
             report.write(directory.path)
             print_table(directory.path, console)
@@ -63,57 +84,115 @@ def run(recipe: Recipe, discovered: Discovered, console: Console) -> RunDirector
     return directory
 
 
+def lock_run(running: Running, mixtures: Mapping[str, Mixture]) -> None:
+    """Write what the run is and depends on, and compare that with what it was when it began.
+
+    Raises:
+        UserError: weights or data have changed; on every rank.
+    """
+    here, directory, refused = running.engine, running.directory, None
+    if here.is_first:
+        datasets = {name: dataset for mixture in mixtures.values() for name, dataset in mixture.datasets.items()}
+        try:
+            lock, changed = settle(directory.lock, facts_of(running.recipe, running.discovered, datasets, here))
+            directory.write_start(running.recipe, lock)
+            if changed:
+                running.say(changed)
+        except UserError as error:
+            refused = error
+    here.wait_for_all()
+    if here.agree(int(refused is not None)):
+        raise refused or UserError("rank 0 refuses to go on with this run.", where=directory.path)
+
+
+def run_stages(running: Running, mixtures: Mapping[str, Mixture]) -> None:
+    """Carry the model through its stages, in order.
+
+    Raises:
+        AskedToEndError: the run was asked to end, and has saved.
+    """
+    before: str | None = None
+    try:
+        for name, stage in running.recipe.stages.items():
+            run_stage(running, name, stage, mixtures[name], before)
+            before = name
+    except AskedToEndError as left:
+        running.say(str(left))
+        raise
+
+
 def run_stage(running: Running, name: str, stage: Stage, mixture: Mixture, before: str | None) -> None:
     """Take the steps of a stage that are left, save, and evaluate."""
     recipe, collectives = running.recipe, running.engine.collectives
     training = begin(running, name, stage, before)
     running.tell("stage_started", stage=name, step=training.first)
-    quarantine = Quarantine(running.directory.quarantine, recipe.run.max_bad_fraction)
+    quarantine = Quarantine(running.directory.quarantine, recipe.run.max_bad_fraction, collectives)
     batches = feed(mixture, running.model, training.objectives, stage, recipe, collectives, quarantine)
     log = StageLog(running, training)
-    for step, batch in enumerate(batches.steps(training.first, stage.steps), start=training.first + 1):
-        log.waited()
-        loss, norm = take_step(running, training, batch, step)
-        log.stepped(step, batch, loss, norm)
-        if step % recipe.run.checkpoint_every == 0 or step == stage.steps:
-            training.save(running, step)
-        if step < stage.steps:
-            evaluate(running, name, step)
-    evaluate(running, name, stage.steps)
+    with Saving(running, training) as saving, running.leaving.held():
+        if 0 < training.first < stage.steps:
+            evaluate(running, saving, training.first)
+        for step, batch in enumerate(batches.steps(training.first, stage.steps), start=training.first + 1):
+            log.waited(step)
+            loss, norm, skipped = take_step(running, training, batch, step)
+            log.stepped(step, batch, loss, norm, skipped)
+            saving.after(step)
+            if step < stage.steps:
+                evaluate(running, saving, step)
+            leave_if_asked(running, saving, step)
+        saving.stands()
+        evaluate(running, saving, stage.steps)
+        leave_if_asked(running, saving, stage.steps)
     running.tell("stage_finished", stage=name)
 
 
-def evaluate(running: Running, name: str, step: int) -> None:
-    """Make the evaluations that are asked for after `step` steps and not made yet; rank 0 does, the others wait."""
-    if not asked_at(running.recipe, name, step):
+def evaluate(running: Running, saving: Saving, step: int) -> None:
+    """Make the evaluations that are asked for after `step` steps and not made yet; rank 0 does, the others wait.
+
+    With sharded towers it cannot do without them: then all ranks make them, and a signal waits for their end.
+    """
+    recipe, name = running.recipe, saving.training.name
+    if not asked_at(recipe, name, step):
         return
     # What was made already is rank 0's to know: another rank might look while rank 0 writes, and then not wait.
-    if running.engine.is_first and due(running.recipe, name, running.directory, step):
-        evaluate_stage(running.model, running.recipe, name, running.directory, step)
+    if needs_all_ranks(running.model):
+        evaluate_together(running, name, step)
+    elif running.engine.is_first and due(recipe, name, running.directory, step):
+        with suppress(AskedToEndError), running.leaving.held(False), running.watchdog.resting():
+            evaluate_stage(running.model, recipe, name, running.directory, step)
+    saving.evaluated(step)
+    running.track(name, saving.training.first)
     running.engine.wait_for_all()
 
 
-def take_step(running: Running, training: Training, batch: Batch, step: int) -> tuple[StageLoss, Tensor]:
-    """Compute the loss of a global batch and update what is trained; give the losses and the gradient's norm.
+def leave_if_asked(running: Running, saving: Saving, step: int) -> None:
+    """Save and leave after `step` steps, all ranks together, if one of them was asked to end.
 
-    The norm is taken after the ranks' gradients were averaged, so it is the same number everywhere: if it is not
-    finite on one rank it is on none, and all of them leave the step out together.
+    Raises:
+        AskedToEndError: it was.
+    """
+    signum = running.engine.agree(running.leaving.asked)
+    if signum:
+        saving.save(step)
+        saving.stands()
+        raise running.leaving.left(f"after step {step} of {saving.training.name}, which is saved", signum)
+
+
+def take_step(running: Running, training: Training, batch: Batch, step: int) -> tuple[StageLoss, Tensor, str | None]:
+    """Compute the loss of a global batch and update what is trained.
+
+    Gives the losses, the gradient's norm, and why all ranks left the update out, if they did.
     """
     here, stage = running.engine, training.stage
     here.seed(running.recipe.run.seed, step, here.collectives.rank)
     set_learning_rate(training.optimizer, learning_rate(step - 1, stage.steps, stage.optimizer.lr, stage.schedule))
     batch = batch.to(here.device, non_blocking=True)
-    parts = list(batch.split(stage.micro_batch_size or len(batch)))
-    results: list[StageLoss] = []
-    for number, part in enumerate(parts, start=1):
-        # Ranks need to average their gradients once per step only, with the last micro-batch.
-        wait = getattr(training.model, "no_sync", nullcontext) if number < len(parts) else nullcontext
-        with wait():
-            with here.precision():
-                results.append(training.model(part, step, len(parts)))
-            results[-1].loss.backward()
+    loss = backward(here, training.model, batch, step, stage.micro_batch_size)
+    if running.recipe.run.check_gradients:
+        check_gradients(training.trained, here.collectives)
     norm = nn.utils.clip_grad_norm_(training.trained.values(), stage.clip_grad_norm or float("inf"))
-    if norm.isfinite():
+    skipped = training.reason_to_skip(loss.loss, norm, here.collectives)
+    if skipped is None:
         training.optimizer.step()
     training.optimizer.zero_grad(set_to_none=True)
-    return StageLoss.of(results), norm
+    return loss, norm, skipped

@@ -12,8 +12,9 @@ from rich.console import Console
 from torch import Tensor
 
 from mmbridge.model import StageLoss
+from mmbridge.rank_log import LOG
 from mmbridge.running import Running
-from mmbridge.training import Training
+from mmbridge.training import NOT_FINITE, Training
 
 NONFINITE_LIMIT = 3
 """Steps in a row without a finite gradient after which a run stops."""
@@ -34,32 +35,31 @@ class StageLog:
             later = frozenset(stages[stages.index(training.name) + 1 :])
             cut(running.directory.metrics, training.name, training.first, later)
 
-    def waited(self) -> None:
-        """Note that a batch has arrived: the time since the last step was spent waiting for data."""
+    def waited(self, step: int) -> None:
+        """Note that the batch of `step` has arrived: the time since the last step was spent waiting for data."""
+        self.running.watchdog.began(step)
         self.waits += time.perf_counter() - self.mark
 
-    def stepped(self, step: int, batch: Batch, loss: StageLoss, norm: Tensor) -> None:
-        """Note that a step was taken (or left out, if its gradient was not finite).
+    def stepped(self, step: int, batch: Batch, loss: StageLoss, norm: Tensor, skipped: str | None) -> None:
+        """Note that a step was taken, or why it was left out.
 
         Raises:
             UserError: the gradient was not finite `NONFINITE_LIMIT` times in a row.
         """
         self.steps += 1
-        self._watch(step, batch, norm)
+        self.nonfinite = self.nonfinite + 1 if skipped == NOT_FINITE else 0
+        if skipped:
+            self._left_out(step, batch, skipped)
         due = step % self.running.recipe.run.log_every == 0 or step == self.training.stage.steps
         if due:
             self._write(step, loss, norm)
         self.mark = time.perf_counter()
 
-    def _watch(self, step: int, batch: Batch, norm: Tensor) -> None:
-        self.nonfinite = 0 if norm.isfinite() else self.nonfinite + 1
-        if not self.nonfinite:
-            return
-        positions = batch.positions.tolist()
-        self._append(
-            {"stage": self.training.name, "step": step, "skipped": "gradient not finite", "positions": positions}
-        )
-        self.running.say(f"{self.training.name} {step}: gradient not finite, step left out")
+    def _left_out(self, step: int, batch: Batch, why: str) -> None:
+        here = self.running.engine
+        positions = here.collectives.gather_constant(batch.positions.to(here.device)).tolist()
+        self._append({"stage": self.training.name, "step": step, "skipped": why, "positions": positions})
+        self.running.say(f"{self.training.name} {step}: {why}, step left out")
         if self.nonfinite == NONFINITE_LIMIT:
             raise UserError(
                 f"the gradient was not finite {NONFINITE_LIMIT} times in a row, last at step {step}.",
@@ -70,6 +70,8 @@ class StageLog:
     def _write(self, step: int, loss: StageLoss, norm: Tensor) -> None:
         world_size = self.running.engine.collectives.world_size
         values = {"loss": loss.loss, **loss.terms, **loss.metrics}
+        own = (self.training.name, step, loss.loss.item(), self.waits / self.steps)
+        LOG.info("%s %d: own loss %.4f, %.3f s per step waiting for data", *own)
         summed = self.running.engine.collectives.sum(torch.stack([value.float() for value in values.values()]))
         means = dict(zip(values, (summed / world_size).tolist(), strict=True))
         seconds = time.perf_counter() - self.since
@@ -96,6 +98,7 @@ class StageLog:
             }
             with self.running.directory.metrics.open("a") as file:
                 file.write(json.dumps(plain) + "\n")
+            self.running.track(self.training.name, self.training.first)
 
 
 def cut(path: Path, stage: str, step: int, later: frozenset[str]) -> None:

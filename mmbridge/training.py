@@ -2,19 +2,24 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmbridge_registry import Objective, UserError
-from torch import nn
+from torch import Tensor, nn
 
 from mmbridge import checkpoint
 from mmbridge.assemble import prepare_stage
+from mmbridge.collectives import Collectives
 from mmbridge.handoff import hand_over
 from mmbridge.loading import start_of
-from mmbridge.model import StageModel
+from mmbridge.model import BridgedModel, StageModel
 from mmbridge.optim import adamw
 from mmbridge.recipe import Stage
 from mmbridge.running import Running
+from mmbridge.spikes import Spikes
+
+NOT_FINITE = "gradient not finite"
 
 
 @dataclass(frozen=True)
@@ -31,21 +36,31 @@ class Training:
     first: int
     """Steps already taken."""
 
-    def save(self, running: Running, step: int) -> None:
-        """Save a checkpoint after `step` steps; all ranks wait until it stands."""
-        if running.engine.is_first:
-            folder = running.directory.checkpoints(self.name)
-            state = {
-                "stage": self.name,
-                "step": step,
-                "samples": step * self.stage.batch_size,
-                "learned": sorted(running.model.learned),
-                "in_step": sorted(running.model.in_step or ()),
-            }
-            keep = running.recipe.run.keep_checkpoints
-            path = checkpoint.save(folder, running.model.kept(), state, keep, self.trained, self.optimizer)
-            running.tell("checkpoint_saved", stage=self.name, step=step, checkpoint=path)
-        running.engine.wait_for_all()
+    spikes: Spikes | None = None
+    """What a spike is measured against; None if no step is left out for one."""
+
+    def reason_to_skip(self, loss: Tensor, norm: Tensor, collectives: Collectives) -> str | None:
+        """Say why a step is to be left out, None if it is not; the same on every rank.
+
+        The norm is taken after the ranks' gradients were averaged: if it is not finite on one rank it is on none.
+        """
+        if not norm.isfinite():
+            return NOT_FINITE
+        if self.spikes is None:
+            return None
+        mean = collectives.sum(loss.double()) / collectives.world_size
+        return self.spikes.reason(mean.item(), norm.item())
+
+    def state(self, model: BridgedModel, step: int) -> dict[str, Any]:
+        """Give what a checkpoint says after `step` steps, beside the tensors."""
+        return {
+            "stage": self.name,
+            "step": step,
+            "samples": step * self.stage.batch_size,
+            "learned": sorted(model.learned),
+            "in_step": sorted(model.in_step or ()),
+            "spikes": self.spikes.state() if self.spikes else None,
+        }
 
 
 def begin(running: Running, name: str, stage: Stage, before: str | None) -> Training:
@@ -67,7 +82,8 @@ def begin(running: Running, name: str, stage: Stage, before: str | None) -> Trai
         _take_over(running, name, stage, before)
     of_stage = StageModel(running.model, objectives, running.engine.collectives, running.recipe.run.seed)
     model = running.engine.distribute(of_stage.to(running.engine.device))
-    return Training(name, stage, objectives, model, trained, optimizer, found.step if found else 0)
+    spikes = Spikes(stage.skip_spikes, found.state.get("spikes") if found else None) if stage.skip_spikes else None
+    return Training(name, stage, objectives, model, trained, optimizer, found.step if found else 0, spikes)
 
 
 def _take_over(running: Running, name: str, stage: Stage, before: str | None) -> None:

@@ -11,7 +11,7 @@ import typer
 from mmbridge_registry import MmbridgeError
 from typer.main import get_command
 
-GROUPS = ("running", "asking", "serving", "exchanging", "results", "configs", "planning", "data", "weights", "plugins")
+GROUPS = ("running", "asking", "serving", "exchanging", "results", "configs", "planning", "data", "fetching", "plugins")
 """Modules in here whose `app` is part of the command line, in the order of `--help`."""
 
 QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 from mmbridge_registry import MmbridgeError, UserError
-from mmbridge_registry.discovery import discover
+from mmbridge_registry.discovery import Discovered, discover
 
+from mmbridge.capfilt.recipe import is_capfilt, load_capfilt
 from mmbridge.cli.arguments import Config, Json, Overrides, print_json, print_table
-from mmbridge.config import ConfigError, as_yaml, base_of, find_config, load_recipe, shipped_configs
+from mmbridge.config import ConfigError, as_yaml, base_of, find_config, load_recipe, shipped_configs, shipped_pipelines
 
 app = typer.Typer()
 
@@ -17,7 +18,8 @@ app = typer.Typer()
 @app.command("ls")
 def list_all(json: Json = False) -> None:
     """List shipped configs, and the parts that plugins offer."""
-    configs = [{"name": name, "about": _about(path)} for name, path in shipped_configs().items()]
+    every = shipped_configs() | shipped_pipelines()
+    configs = [{"name": name, "about": _about(path)} for name, path in every.items()]
     found = discover()
     parts = [
         {
@@ -52,13 +54,11 @@ def validate(
     overrides = [word for word in configs if "=" in word or (word.startswith("~") and not word.startswith("~/"))]
     for config in (word for word in configs if word not in overrides):
         try:
-            recipe = load_recipe(config, overrides, found)
+            typer.echo(_valid(config, overrides, found))
         except ConfigError as error:
             mistakes.extend(error.mistakes)
         except MmbridgeError as error:
             mistakes.append(error)
-        else:
-            typer.echo(f"{recipe.source}: valid ({', '.join(recipe.stages)})")
     if mistakes:
         raise ConfigError(mistakes)
 
@@ -81,6 +81,14 @@ def cp(
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
         typer.echo(f"wrote {file}")
+
+
+def _valid(config: str, overrides: list[str], found: Discovered) -> str:
+    if is_capfilt(config):
+        one = load_capfilt(config, overrides, found)
+        return f"{one.source}: valid (CapFilt: {one.captioner.offer.name}, {one.scorer.offer.name})"
+    recipe = load_recipe(config, overrides, found)
+    return f"{recipe.source}: valid ({', '.join(recipe.stages)})"
 
 
 def _about(path: Path) -> str:

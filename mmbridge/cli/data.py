@@ -1,7 +1,7 @@
 """`data`: open, examine and trace the data of a config, before a model is built."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -11,19 +11,25 @@ import typer
 from mmbridge_registry import UserError
 from mmbridge_registry.catalog import did_you_mean
 from mmbridge_registry.discovery import discover
+from mmbridge_registry.opening import opening
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from mmbridge.cli.arguments import Config, Json, Overrides, print_json, print_table
+from mmbridge.cli.capfilt import capfilt
+from mmbridge.cli.features import features
 from mmbridge.config import load_recipe
 from mmbridge.figures import count
 
 if TYPE_CHECKING:
+    from mmbridge.data.opening import DataSet
     from mmbridge.data.trace import Traced
 
 app = typer.Typer()
 group = typer.Typer(help="Open, examine and trace the data of a config.")
 app.add_typer(group, name="data")
+group.command()(features)
+group.command()(capfilt)
 
 NAMED = 3
 """Records with a defect that a table names."""
@@ -31,24 +37,30 @@ INTERRUPTED = 130
 
 
 @group.command()
-def index(config: Config, overrides: Overrides = None, json: Json = False) -> None:
+def index(
+    config: Config,
+    overrides: Overrides = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Data sets opened at once; by default one per processor.", min=1)
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Index anew what has changed since it was indexed.")] = False,
+    json: Json = False,
+) -> None:
     """Open every data set, which indexes and converts it, so that runs begin at once; exit 1 if one cannot be."""
     found = discover()
     recipe = load_recipe(config, overrides or [], found)
 
-    from mmbridge.data.opening import data_sets, open_one
+    from mmbridge.data.indexing import index_all
+    from mmbridge.data.opening import data_sets
+    from mmbridge.data.processes import available
 
-    opened = []
-    with _progress() as bar:
-        task = bar.add_task("", total=None)
-        for data_set in data_sets(recipe):
-            bar.update(task, description=f"opening {data_set.name}")
-            opened.append(open_one(data_set, found.catalog))
+    with _opening_bars() as show:
+        opened = index_all(data_sets(recipe), found.catalog, workers or available(), show, again)
     rows = [
         {
             "name": one.data_set.name,
             "part": one.data_set.chosen.offer.name,
-            "records": None if one.dataset is None else len(one.dataset),
+            "records": one.records,
             "seconds": round(one.seconds, 3),
             "failure": one.failure,
         }
@@ -89,11 +101,12 @@ def doctor(
     for data_set in data_sets(recipe):
         with _progress() as bar:
             task = bar.add_task(f"opening {data_set.name}", total=None)
-            opened = open_one(data_set, found.catalog)
+            with opening(lambda done, total, _, task=task: bar.update(task, completed=done, total=total)):
+                opened = open_one(data_set, found.catalog)
             diagnosis = None
             if opened.dataset is not None:
                 total = len(checkup.choose(data_set.name, len(opened.dataset)))
-                bar.update(task, description=f"checking {data_set.name}", total=total)
+                bar.reset(task, description=f"checking {data_set.name}", total=total)
                 diagnosis = checkup.diagnose(data_set.name, opened.dataset, partial(bar.advance, task))
         results.append((opened, diagnosis))
         if not json:
@@ -173,6 +186,22 @@ def _rows(text: str, batch_size: int) -> range:
     if not rows:
         raise UserError(f"'{text}' names no rows of 0 to {batch_size - 1}.", where="--rows", do="Say FIRST:END.")
     return rows
+
+
+@contextmanager
+def _opening_bars() -> Iterator[Callable[["DataSet", int, int | None, str], None]]:
+    """Show a bar for each data set that says how far its opening is."""
+    tasks: dict[str, TaskID] = {}
+    with _progress() as bar:
+
+        def show(data_set: "DataSet", done: int, total: int | None, unit: str) -> None:
+            task = tasks.get(data_set.name)
+            if task is None:
+                task = tasks[data_set.name] = bar.add_task("")
+            bar.update(task, description=f"{data_set.name}: {unit}", completed=done, total=total)
+
+        bar.add_task("opening", total=None)
+        yield show
 
 
 @contextmanager

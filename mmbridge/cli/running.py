@@ -1,5 +1,7 @@
 """`run`: carry out a config."""
 
+import sys
+
 import typer
 from mmbridge_registry import UserError
 from mmbridge_registry.discovery import discover
@@ -22,9 +24,14 @@ def run(config: Config, overrides: Overrides = None) -> None:
         raise UserError("this config has no stages: there is nothing to run.", where=recipe.source, do=do)
     locate_all(recipe, found.catalog)
 
-    from mmbridge import launch, runner
+    from mmbridge import runner
+    from mmbridge.launch import launch, ranks_to_start
+    from mmbridge.leaving import AskedToEndError
 
-    ranks = launch.ranks_to_start(recipe.run)
+    ranks = ranks_to_start(recipe.run)
     if ranks > 1:
-        raise typer.Exit(launch.relaunch(ranks, ["run", config, *(overrides or [])]))
-    runner.run(recipe, found, Console())
+        raise typer.Exit(launch(ranks, [sys.executable, "-m", "mmbridge", "run", config, *(overrides or [])]))
+    try:
+        runner.run(recipe, found, Console())
+    except AskedToEndError as left:  # it has said so
+        raise typer.Exit(left.exit_code) from left

@@ -59,9 +59,9 @@ class Fitting:
                 known = ", ".join(offer.name for offer in self._objectives(WRITES)) or "none"
                 what = f"no objective of this stage reaches the {part}."
                 self.problems.add(path, what, f"Leave it out of `train`, or add one of: {known}.")
-        elif part in self.parts and getattr(self.parts[part].options, "dtype", None) == "float16":
-            what = f"{part} is stored in float16, in which training diverges."
-            self.problems.add(path, what, f"Set model.{part}.dtype=float32, or do not train it.")
+        elif part == "vision_encoder" and self.values.get("features"):
+            what = "this stage trains the vision_encoder, whose features are written beforehand (`features:`)."
+            self.problems.add(path, what, "Leave it out of `train`, or remove the section: ~features.")
 
     def _requires(self, part: Chosen, inside: str, path: KeyPath) -> None:
         for trait in sorted(part.offer.requires - self.provided):

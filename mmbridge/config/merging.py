@@ -10,6 +10,8 @@ PARTS: tuple[KeyPath, ...] = (
     ("stages", "*", "objectives", "*"),
     ("evaluate", "*"),
     ("evaluate", "*", "data"),
+    ("captioner",),
+    ("scorer",),
 )
 """Where parts are named."""
 

@@ -16,7 +16,11 @@ from mmbridge.config.places import Problems
 from mmbridge.config.resolved import resolved
 from mmbridge.config.sections import Sections
 from mmbridge.config.shipped import find_config
+from mmbridge.config.towers import check_towers
 from mmbridge.recipe import Recipe
+
+MODELS = ("model", "captioner", "scorer")
+"""Sections whose weights may lie beside the config."""
 
 
 def load_recipe(config: str | Path, overrides: Sequence[str], found: Discovered) -> Recipe:
@@ -26,21 +30,31 @@ def load_recipe(config: str | Path, overrides: Sequence[str], found: Discovered)
         UserError: no such config, or one that cannot be read at all.
         ConfigError: every mistake in it, a line each with file, line and key.
     """
-    source = find_config(config)
     problems = Problems()
+    source, values = read_values(config, overrides, problems)
+    return _recipe(source, values, found, problems)
+
+
+def read_values(config: str | Path, overrides: Sequence[str], problems: Problems) -> tuple[Path, dict[str, Any]]:
+    """Find a config and read it, with its base, overrides and references, as plain values.
+
+    Raises:
+        UserError: no such config, or one that cannot be read at all.
+    """
+    source = find_config(config)
     values = override(_beside(source, _with_base(source, problems)), overrides, problems)
-    return _recipe(source, resolve(values, problems), found, problems)
+    return source, resolve(values, problems)
 
 
 def _beside(source: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """Make paths in `model:` that begin with ./ absolute: what lies beside a config moves with it."""
+    """Make paths of models that begin with ./ absolute: what lies beside a config moves with it."""
 
     def absolute(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: absolute(inner) for key, inner in value.items()}
         return str((source.parent / value).absolute()) if isinstance(value, str) and value.startswith("./") else value
 
-    return {key: absolute(value) if key == "model" else value for key, value in values.items()}
+    return {key: absolute(value) if key in MODELS else value for key, value in values.items()}
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -88,13 +102,16 @@ def _read(file: Path, problems: Problems) -> dict[str, Any]:
 def _recipe(source: Path, values: dict[str, Any], found: Discovered, problems: Problems) -> Recipe:
     sections = Sections(values, found, problems)
     model, data, stages = sections.model(), sections.data(), sections.stages()
-    evaluate, run = sections.evaluate(), sections.run(source.stem)
+    evaluate, run, features = sections.evaluate(), sections.run(source.stem), sections.features()
+    trackers = sections.trackers()
     if model is not None:
         fitting = Fitting(values, model, found.catalog, problems)
         for name, stage in stages.items():
             fitting.stage(name, stage)
         for name, one in evaluate.items():
             fitting.evaluation(name, one)
+        check_towers(model, stages, run, problems)
     problems.stop_if_any()
     assert model is not None and run is not None  # else there were problems
-    return Recipe(source, model, stages, data, evaluate, run, resolved(model, data, stages, evaluate, run))
+    values = resolved(model, data, stages, evaluate, run, features, trackers)
+    return Recipe(source, model, stages, data, evaluate, run, values, features, trackers)

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from mmbridge.recipe import Chosen, Data, Evaluate, ModelRecipe, Run, Stage
+from mmbridge.recipe import Chosen, Data, Evaluate, Features, ModelRecipe, Run, Stage
 
 SECRETS = {"token", "password", "passwd", "passphrase", "secret", "apikey", "api_key", "access_key", "secret_key"}
 MASK = "***"
@@ -17,6 +17,8 @@ def resolved(
     stages: Mapping[str, Stage],
     evaluate: Mapping[str, Evaluate],
     run: Run,
+    features: Features | None,
+    trackers: Mapping[str, Chosen],
 ) -> dict[str, Any]:
     """Give the plain values that read as the same recipe; secrets are masked."""
     values = {
@@ -26,6 +28,10 @@ def resolved(
         "evaluate": {name: _evaluate(one) for name, one in evaluate.items()},
         "run": run.model_dump(mode="json"),
     }
+    if features is not None:
+        values["features"] = features.model_dump(mode="json")
+    if trackers:
+        values["trackers"] = {name: _part(tracker) for name, tracker in trackers.items()}
     return masked(values)
 
 
@@ -51,7 +57,8 @@ def _part(chosen: Chosen) -> dict[str, Any]:
 
 def _model(model: ModelRecipe) -> dict[str, Any]:
     parts = {key: _part(part) for key, part in model.parts().items()}
-    return {**parts, "projection": model.projection.model_dump(mode="json")}
+    ours = {key: getattr(model, key).model_dump(mode="json") for key in ("projection", "quantize")}
+    return {**parts, **ours}
 
 
 def _stage(stage: Stage) -> dict[str, Any]:

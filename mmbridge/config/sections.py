@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from mmbridge_registry import BRIDGE, DATASET, EVALUATION, LANGUAGE_MODEL, OBJECTIVE, VISION_ENCODER
+from mmbridge_registry import BRIDGE, DATASET, EVALUATION, LANGUAGE_MODEL, OBJECTIVE, TRACKER, VISION_ENCODER
 from mmbridge_registry.catalog import did_you_mean
 from mmbridge_registry.discovery import Discovered
 from mmbridge_registry.kinds import Kind
@@ -18,14 +18,15 @@ from mmbridge.recipe import (
     DataSettings,
     Evaluate,
     EvaluateSettings,
+    Features,
     ModelRecipe,
-    Projection,
     Run,
     Stage,
     StageSettings,
 )
+from mmbridge.settings import Projection, Quantize
 
-SECTIONS = ("model", "data", "stages", "evaluate", "run")
+SECTIONS = ("model", "data", "features", "stages", "evaluate", "trackers", "run")
 REQUIRED, TO_BE_RUN = ("model",), ("data", "stages")
 """Every config has a model; one that is to be run has stages and data too (an imported one may have neither)."""
 MODEL_PARTS = {"vision_encoder": VISION_ENCODER, "bridge": BRIDGE, "language_model": LANGUAGE_MODEL}
@@ -52,15 +53,24 @@ class Sections:
             if key not in ModelRecipe.model_fields:
                 what = f"a model has no part '{key}'{did_you_mean(key, ModelRecipe.model_fields)}"
                 self.problems.add(("model", key), what)
-        projection = self._projection(section.get("projection"))
+        projection = self._settings(Projection, section, "projection", "the projection")
+        quantize = self._settings(Quantize, section, "quantize", "quantizing")
         parts: dict[str, Chosen | None] = {}
         for key, kind in MODEL_PARTS.items():
             if section.get(key) is not None:
                 parts[key] = self._choose(kind, ("model", key), section[key])
             elif section and key != "language_model":
                 self.problems.add(("model", key), f"a model needs a {kind.title}.")
-        complete = projection and parts.get("vision_encoder") and parts.get("bridge") and None not in parts.values()
-        return ModelRecipe.model_validate({**parts, "projection": projection}) if complete else None
+        complete = (
+            projection
+            and quantize
+            and parts.get("vision_encoder")
+            and parts.get("bridge")
+            and None not in parts.values()
+        )
+        return (
+            ModelRecipe.model_validate({**parts, "projection": projection, "quantize": quantize}) if complete else None
+        )
 
     def data(self) -> dict[str, Data]:
         """Read `data:`."""
@@ -71,6 +81,11 @@ class Sections:
             if settings and dataset:
                 data[name] = Data(dataset, settings.weight)
         return data
+
+    def features(self) -> Features | None:
+        """Read `features:`; None if there is no such section."""
+        section = self.problems.mapping(("features",), self.values.get("features"))
+        return check(Features, section, ("features",), self.problems, "the section 'features'") if section else None
 
     def stages(self) -> dict[str, Stage]:
         """Read `stages:`, in order."""
@@ -97,16 +112,21 @@ class Sections:
                 evaluate[name] = Evaluate(evaluation, dataset, settings.stages, settings.every)
         return evaluate
 
+    def trackers(self) -> dict[str, Chosen]:
+        """Read `trackers:`."""
+        entries = self._entries(("trackers",), self.values.get("trackers"))
+        trackers = {name: self._choose(TRACKER, path, entry, name) for name, path, entry in entries}
+        return {name: tracker for name, tracker in trackers.items() if tracker}
+
     def run(self, default_name: str) -> Run | None:
         """Read `run:`; a run without a name takes its config's."""
         section = self.problems.mapping(("run",), self.values.get("run"))
         run = None if section is None else check(Run, section, ("run",), self.problems, "a run")
         return run and (run if run.name else run.model_copy(update={"name": default_name}))
 
-    def _projection(self, section: Any) -> Projection | None:
-        path = ("model", "projection")
-        entry = self.problems.mapping(path, section)
-        return None if entry is None else check(Projection, entry, path, self.problems, "the projection")
+    def _settings(self, settings: type[Any], section: dict[str, Any], key: str, owner: str) -> Any:
+        entry = self.problems.mapping(("model", key), section.get(key))
+        return None if entry is None else check(settings, entry, ("model", key), self.problems, owner)
 
     def _objectives(self, path: KeyPath, section: Any) -> dict[str, Chosen]:
         if not section:

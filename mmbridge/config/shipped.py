@@ -21,6 +21,13 @@ def shipped_configs() -> dict[str, Path]:
     return {path.stem: path for path in sorted(shipped_folder().glob("*.yaml"))}
 
 
+def shipped_pipelines() -> dict[str, Path]:
+    """List shipped configs of other things than runs, by folder and name: `capfilt/blip_large`."""
+    folder = shipped_folder()
+    found = sorted(path for path in folder.glob("*/*.yaml") if path.parent.name != "base")
+    return {f"{path.parent.name}/{path.stem}": path for path in found}
+
+
 def find_config(config: str | Path) -> Path:
     """Find a config by its path, or a shipped one by its name (`blip2_tiny`, `configs/blip2_tiny.yaml`).
 
@@ -30,7 +37,7 @@ def find_config(config: str | Path) -> Path:
     path = Path(config)
     if path.is_file():
         return path
-    shipped = shipped_configs()
+    shipped = shipped_configs() | shipped_pipelines()
     written = path.as_posix()
     name = written.removeprefix("configs/").removesuffix(".yaml")
     if name in shipped:

@@ -3,7 +3,7 @@
 import atexit
 import os
 import signal
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 from weakref import WeakSet
@@ -20,6 +20,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from mmbridge.data.order import Mixture
 from mmbridge.data.samples import BadSample, read_sample
+from mmbridge.features.cached import CachedFeatures
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -52,6 +53,8 @@ class StepBatches(TorchDataset):
     batch_size: int
     rank: int = 0
     world_size: int = 1
+    cached: Mapping[str, CachedFeatures] | None = None
+    """Features by data set, in place of pixels."""
 
     def __getitem__(self, step: int) -> Loaded | MmbridgeError:
         """Prepare the batch of a step, or give the error that stops the run.
@@ -71,17 +74,18 @@ class StepBatches(TorchDataset):
 
     def prepare(self, step: int) -> Loaded:
         """Read this rank's samples of a step and let the objectives prepare what they need."""
-        read = [read_sample(self.mixture, self.transform, position) for position in self.positions(step)]
+        read = [read_sample(self.mixture, self.transform, position, self.cached) for position in self.positions(step)]
         samples = [sample for sample, _ in read]
         draft = Draft(samples, self.bridge_tokenizer, self.language_tokenizer)
         prepared: dict[str, Prepared] = {}
         for objective in self.objectives.values():
             prepared |= objective.prepare(draft)
         batch = Batch(
-            pixels=torch.stack([sample.pixels for sample in samples]),
+            pixels=_stacked([sample.pixels for sample in samples]),
             image_ids=torch.tensor([sample.image_id for sample in samples]),
             positions=torch.tensor([sample.position for sample in samples]),
             prepared=prepared,
+            features=_stacked([sample.features for sample in samples]),
         )
         return Loaded(batch, [sample for _, bad in read for sample in bad])
 
@@ -93,19 +97,30 @@ def load(batches: StepBatches, first: int, last: int, workers: int) -> Iterator[
         UserError: a hundred records in a row are unreadable.
         MmbridgeError: a worker process died.
     """
+    return ((loaded.batch, loaded.bad) for loaded in in_processes(batches, range(first, last), workers))
+
+
+def in_processes(items: TorchDataset, numbers: Sequence[Any], workers: int) -> Iterator[Any]:
+    """Give the items of these numbers, or whatever else they go by, in that order.
+
+    They are made by `workers` processes; 0 makes them in this one.
+
+    Raises:
+        MmbridgeError: an item is one, or a worker process died.
+    """
     loader = DataLoader(
-        batches,
+        items,
         batch_size=None,
-        sampler=range(first, last),
+        sampler=numbers,  # type: ignore[arg-type]
         num_workers=workers,
         prefetch_factor=2 if workers else None,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_start_worker if workers else None,
         generator=torch.Generator(),  # without one, every loader draws from the global generator
     )
-    steps = _steps(loader)
-    _running.add(steps)
-    return steps
+    made = _made(loader)
+    _running.add(made)
+    return made
 
 
 _running: WeakSet[Generator] = WeakSet()
@@ -114,16 +129,16 @@ _running: WeakSet[Generator] = WeakSet()
 @atexit.register
 def _stop_workers() -> None:
     # Whoever still holds a loader then: multiprocessing would wait for ever for workers that nobody told to end.
-    for steps in list(_running):
-        steps.close()
+    for made in list(_running):
+        made.close()
 
 
-def _steps(loader: DataLoader) -> Generator[tuple[Batch, list[BadSample]], None, None]:
+def _made(loader: DataLoader) -> Generator[Any, None, None]:
     try:
-        for loaded in _start(loader):
-            if isinstance(loaded, MmbridgeError):
-                raise loaded
-            yield loaded.batch, loaded.bad
+        for item in _start(loader):
+            if isinstance(item, MmbridgeError):
+                raise item
+            yield item
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker (pid"):
             raise
@@ -131,7 +146,7 @@ def _steps(loader: DataLoader) -> Generator[tuple[Batch, list[BadSample]], None,
         raise MmbridgeError(f"a loader process died ({error}).", do=do) from error
 
 
-def _start(loader: DataLoader) -> Iterator[Loaded | MmbridgeError]:
+def _start(loader: DataLoader) -> Iterator[Any]:
     # Workers are born with Ctrl-C and SIGTERM held back, and let them come when they have their own handlers.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
@@ -152,6 +167,11 @@ def _start_worker(_: int) -> None:
 def _outlive(signum: int, _: object) -> None:
     # Only the first: a worker that hangs must not outlive the main process, which asks again before it ends.
     signal.signal(signum, signal.SIG_DFL)
+
+
+def _stacked(rows: Sequence[Tensor | None]) -> Tensor | None:
+    given = [row for row in rows if row is not None]
+    return torch.stack(given) if given else None
 
 
 def _pinned(item: Any) -> Any:

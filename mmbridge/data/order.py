@@ -126,6 +126,8 @@ class Place:
     """The record's index in that data set."""
     seed: int
     """Seed of every draw that is made for this sample."""
+    epoch: int = 0
+    """How often its data set has been read whole before."""
 
 
 class Mixture:
@@ -165,7 +167,7 @@ class Mixture:
             index = self.blocks[name].index(epoch, index)
         else:
             index = permute(index, len(self.datasets[name]), self.seed, "epoch", name, epoch)
-        return Place(position, name, index, draw(self.seed, "sample", position))
+        return Place(position, name, index, draw(self.seed, "sample", position), epoch)
 
     def substitute(self, place: Place, attempt: int) -> int:
         """Give the index of the record that stands in for an unreadable one: same data set, a function of the seed."""

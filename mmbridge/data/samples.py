@@ -1,16 +1,17 @@
 """Samples: one position of the order, read, decoded, transformed and worded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from mmbridge_registry import Record, Sample, UserError
-from mmbridge_registry.vision_encoder import ImageTransform
+from mmbridge_registry.vision_encoder import ImageTransform, needed_side
 
 from mmbridge.data.images import decode
 from mmbridge.data.order import Mixture, draw
 from mmbridge.data.words import choose_words
+from mmbridge.features.cached import CachedFeatures
 
 MAX_IN_A_ROW = 100
 """So many unreadable records one after the other stop the run."""
@@ -26,8 +27,15 @@ class BadSample:
     position: int
 
 
-def read_sample(mixture: Mixture, transform: ImageTransform, position: int) -> tuple[Sample, list[BadSample]]:
+def read_sample(
+    mixture: Mixture,
+    transform: ImageTransform,
+    position: int,
+    cached: Mapping[str, CachedFeatures] | None = None,
+) -> tuple[Sample, list[BadSample]]:
     """Read the sample at a position; an unreadable record is replaced by another of its data set, and reported.
+
+    With `cached` features, by data set, no image is decoded; one that could not be read then is unreadable now.
 
     Raises:
         UserError: a hundred records in a row are unreadable; the message names the first few.
@@ -40,15 +48,24 @@ def read_sample(mixture: Mixture, transform: ImageTransform, position: int) -> t
         try:
             record = mixture.datasets[place.name].read(index)
             name = record.name or name
-            picture = decode(record.image)
+            if cached is None:
+                found = decode(record.image, needed_side(transform))
+            else:
+                found = cached[place.name].find(index, record)
             words = choose_words(record, place.seed)
         except (OSError, ValueError) as error:
             bad.append(BadSample(place.name, name, str(error), position))
             continue
-        with seeded(place.seed):
-            pixels = transform(picture)
+        pixels = features = None
+        if isinstance(found, int):
+            assert cached is not None
+            features = cached[place.name].read(found, index, place.epoch)
+        else:
+            with seeded(place.seed):
+                pixels = transform(found)
         image_id = image_number(place.name, record, index)
-        return Sample(pixels, words.text, words.question, words.answer, image_id, position, place.seed), bad
+        told = words.text, words.question, words.answer
+        return Sample(pixels, *told, image_id, position, place.seed, features), bad
     what = f"{len(bad)} records in a row cannot be used: {name_some(bad)}."
     raise UserError(what, where=f"data.{place.name}", do="Mend the data.")
 

@@ -27,7 +27,7 @@ def put(
     encoded once; its soft prompt is kept until its last prompt is done.
     """
     counts = [count_images(prompt) for prompt in prompts]
-    if max(counts, default=1) > 1:
+    if max(counts, default=1) > 1 or len({id(image) for image in images}) < len(images):
         images = list(images)
         keys = [_identity(image) for image in images]
     else:

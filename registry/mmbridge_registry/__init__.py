@@ -7,12 +7,14 @@ they are first asked for, so a plugin's `__init__.py` can import from here and s
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mmbridge_registry.catalog import Catalog, Offer, Plugin
+from mmbridge_registry.captioner import Captioner, Scorer
+from mmbridge_registry.catalog import Catalog, Offer, Plugin, PublishedFile
 from mmbridge_registry.dataset import Dataset
 from mmbridge_registry.errors import MmbridgeError, PluginError, UserError
 from mmbridge_registry.hooks import hookimpl
 from mmbridge_registry.kinds import (
     BRIDGE,
+    CAPTIONER,
     DATASET,
     DECODER,
     ENCODER_DECODER,
@@ -21,11 +23,14 @@ from mmbridge_registry.kinds import (
     GENERATES,
     LANGUAGE_MODEL,
     OBJECTIVE,
+    SCORER,
     TEXT_BRIDGE,
+    TRACKER,
     VISION_ENCODER,
 )
-from mmbridge_registry.options import RANDOM, Dtype, Generation, Options, Weights
+from mmbridge_registry.options import RANDOM, AnnotationFile, Dtype, Generation, Options, Weights
 from mmbridge_registry.record import Record
+from mmbridge_registry.tracker import TrackedRun, Tracker
 
 if TYPE_CHECKING:
     from mmbridge_registry.bridge import Bridge, ImageState, TextBridge
@@ -68,6 +73,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "BRIDGE",
+    "CAPTIONER",
     "DATASET",
     "DECODER",
     "ENCODER_DECODER",
@@ -77,11 +83,15 @@ __all__ = [
     "LANGUAGE_MODEL",
     "OBJECTIVE",
     "RANDOM",
+    "SCORER",
     "TEXT_BRIDGE",
+    "TRACKER",
     "VISION_ENCODER",
+    "AnnotationFile",
     "Assembled",
     "Batch",
     "Bridge",
+    "Captioner",
     "Catalog",
     "Dataset",
     "Draft",
@@ -107,13 +117,17 @@ __all__ = [
     "Plugin",
     "PluginError",
     "Published",
+    "PublishedFile",
     "Record",
     "Sample",
+    "Scorer",
     "Similarity",
     "Step",
     "TextBridge",
     "TokenLoss",
     "Tokens",
+    "TrackedRun",
+    "Tracker",
     "UserError",
     "VisionEncoder",
     "VisionLanguage",

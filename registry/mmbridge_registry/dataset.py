@@ -1,7 +1,7 @@
 """The contract of datasets."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mmbridge_registry.record import Record
 
@@ -31,6 +31,14 @@ class Dataset(ABC):
         Training then reads from a few pieces at a time. None says that any record is as quick to read as any other.
         """
         return None
+
+    @property
+    def contents(self) -> Mapping[str, str]:
+        """What the records are made of, by name: a sum or size that is another one when records have changed.
+
+        A run notes it, and does not go on with other data. Empty says that the length is all that is known.
+        """
+        return {}
 
     def __getitem__(self, index: int) -> Record:
         """Read a record, so that a dataset can be looked at like a list."""

@@ -19,8 +19,11 @@ OBJECTIVE = Kind("objective", "objective", "build(options) -> Objective")
 DATASET = Kind("dataset", "dataset", "build(options) -> Dataset")
 EVALUATION = Kind("evaluation", "evaluation", "build(options) -> Evaluation")
 FORMAT = Kind("format", "checkpoint format", "build(options) -> Format")
+TRACKER = Kind("tracker", "tracker", "build(options) -> Tracker")
+CAPTIONER = Kind("captioner", "captioner", "build(options, load, device) -> Captioner")
+SCORER = Kind("scorer", "scorer", "build(options, load, device) -> Scorer")
 
-KINDS = (VISION_ENCODER, BRIDGE, LANGUAGE_MODEL, OBJECTIVE, DATASET, EVALUATION, FORMAT)
+KINDS = (VISION_ENCODER, BRIDGE, LANGUAGE_MODEL, OBJECTIVE, DATASET, EVALUATION, FORMAT, TRACKER, CAPTIONER, SCORER)
 
 # Traits. A part provides some and requires some; both are known before torch is imported, so that `validate` can say
 # that an objective does not fit a model in well under a second.

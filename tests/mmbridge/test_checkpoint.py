@@ -24,7 +24,7 @@ def step_of(layer: nn.Linear, optimizer: torch.optim.Optimizer) -> None:
 
 def save(folder: Path, layer: nn.Linear, optimizer: torch.optim.Optimizer, step: int, keep: int = 9) -> Path:
     trained = dict(layer.named_parameters())
-    return checkpoint.save(folder, trained, {"step": step}, keep, trained, optimizer)
+    return checkpoint.write(folder, checkpoint.Snapshot.of(trained, {"step": step}, trained, optimizer), keep)
 
 
 def test_training_goes_on_bit_for_bit(tmp_path: Path, layer: nn.Linear) -> None:

@@ -10,13 +10,13 @@ from mmbridge_registry.discovery import Broken
 from toys.parts import CONFIG, STUB, discovered
 
 from mmbridge import cli
-from mmbridge.cli import configs, planning, plugins, running, weights
+from mmbridge.cli import configs, fetching, planning, plugins, running
 
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a config of stub parts, in the working directory, that every command discovers."""
-    for group in (configs, planning, plugins, running, weights):
+    for group in (configs, fetching, planning, plugins, running):
         monkeypatch.setattr(group, "discover", discovered)
     monkeypatch.chdir(tmp_path)
     Path("c.yaml").write_text(CONFIG)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,21 @@ class TestIndex:
         code, out, err = mmbridge("data", "index", *BARE, *own("gone", "nowhere"), *own("mine"))
         assert code == 1 and "40" in out
         assert err.startswith("data.gone cannot be opened: nowhere/list.jsonl: ") and len(err.splitlines()) == 1
+
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_a_tar_that_changed_is_indexed_if_asked_for(self, workers: str, mmbridge: Call, clean: None) -> None:
+        with tarfile.open("a.tar", "w") as tar:
+            tar.add("photos/1.jpg", "1.jpg")
+        asked = ("data", "index", *BARE, *own("mine"), "data.tars.name=image_tars", "data.tars.tars=a.tar", "--json")
+        code, found, _ = mmbridge(*asked, "--workers", workers)
+        assert code == 0 and [one["records"] for one in found] == [40, 1]
+        with tarfile.open("a.tar", "a") as tar:
+            tar.add("photos/2.jpg", "2.jpg")
+        code, found, _ = mmbridge(*asked, "--workers", workers)
+        assert code == 1 and found[0]["records"] == 40 and "--again" in found[1]["failure"]
+        code, found, _ = mmbridge(*asked, "--workers", workers, "--again")
+        assert code == 0 and found[1]["records"] == 2
+        assert mmbridge(*asked, "--workers", workers)[0] == 0
 
     def test_no_data(self, mmbridge: Call) -> None:
         code, _, err = mmbridge("data", "index", "blip2_tiny", "~data", "~stages", "~evaluate")

@@ -39,6 +39,8 @@ def test_reductions(results):
     for result in results:
         assert result["sum"] == world * (world + 1) / 2
         assert result["maximum"] == 5
+        assert result["tally"] == [world * (world - 1) // 2, world, world * 2**40]
+        assert result["texts"] == ["ä" * 3 * rank for rank in range(world)]
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))

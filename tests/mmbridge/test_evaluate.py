@@ -122,7 +122,8 @@ def save(directory, recipe, found, stage, step, shift):
     trained = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
     model.learned.update(trained)
     optimizer = torch.optim.AdamW(trained.values())
-    checkpoint.save(directory.checkpoints(stage), model.kept(), {"stage": stage, "step": step}, 2, trained, optimizer)
+    snapshot = checkpoint.Snapshot.of(model.kept(), {"stage": stage, "step": step}, trained, optimizer)
+    checkpoint.write(directory.checkpoints(stage), snapshot, keep=2)
     return model
 
 
@@ -158,7 +159,7 @@ def test_results_and_examples_are_written(directory, recipe, found):
     model = trained(recipe, found)
     made = evaluate.evaluate_stage(model, recipe, "second", directory, step=4)
     assert list(made) == ["second/whole/count", "second/often/count"]
-    expected = {"value": 3, "n": 3, "chance": 0.5, "ceiling": None, "protocol": "counted", "step": 4}
+    expected = {"value": 3, "n": 3, "chance": 0.5, "ceiling": None, "interval": None, "protocol": "counted", "step": 4}
     assert json.loads(directory.evaluation.read_text())["second/whole/count"] == expected
     folder = directory.samples("second", "whole")
     listed = json.loads((folder / "examples.json").read_text())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mmbridge.optim import adamw, learning_rate
-from mmbridge.recipe import Optimizer, Schedule
+from mmbridge.settings import Optimizer, Schedule
 
 
 def test_matrices_and_queries_decay_and_nothing_else() -> None:

@@ -183,13 +183,16 @@ def test_a_harmed_checkpoint_costs_an_interval_and_is_named(tmp_path: Path) -> N
     assert "stage_started generation 1" in told.calls
 
 
-def test_micro_batches_give_the_same_language_loss_and_gradient(tmp_path: Path) -> None:
-    # Answers have one word each, so that every micro-batch counts the same number of tokens.
-    only = ("stages.representation.steps=1", "stages.generation.steps=1", "stages.generation.data={questions: 1}")
-    whole, _ = go(tmp_path / "whole", *only)
-    parts, _ = go(tmp_path / "parts", *only, "stages.generation.micro_batch_size=2")
-    assert lines(whole)[1]["loss"] == pytest.approx(lines(parts)[1]["loss"], rel=1e-5)
-    assert lines(whole)[1]["grad_norm"] == pytest.approx(lines(parts)[1]["grad_norm"], rel=1e-5)
+def test_micro_batches_leave_the_metrics_as_they_are(tmp_path: Path) -> None:
+    short = ("model.bridge.dropout=0", "stages.representation.steps=2", "stages.generation.steps=2")
+    whole, _ = go(tmp_path / "whole", *short)
+    sizes = ("stages.representation.micro_batch_size=2", "stages.generation.micro_batch_size=1")
+    parts, _ = go(tmp_path / "parts", *short, *sizes)
+    times = {"seconds", "samples_per_second", "data_wait"}
+    for one, other in zip(lines(whole), lines(parts), strict=True):
+        assert one.keys() == other.keys()
+        for key in one.keys() - times - {"stage"}:
+            assert other[key] == pytest.approx(one[key], rel=1e-4), key
 
 
 def test_three_nonfinite_gradients_stop_the_run_and_weights_stay(tmp_path: Path) -> None:

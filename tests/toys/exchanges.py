@@ -42,6 +42,8 @@ def exchange_everything(collectives: Collectives) -> dict[str, Any]:
         "flags": collectives.gather_constant(torch.tensor([rank == 0, True])),
         "sum": collectives.sum(torch.tensor(rank + 1.0)),
         "maximum": collectives.maximum(torch.tensor(5 - rank)),
+        "tally": collectives.tally(rank, True, 2**40),
+        "texts": collectives.gather_texts("ä" * 3 * rank),
         "fetched": [],
     }
     for index in everyones_indices(world)[:, rank]:

@@ -25,6 +25,8 @@ def _rank(rank: int, world_size: int, folder: str, function: Callable[..., Any],
     distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size)
     try:
         torch.save(function(Collectives(rank, world_size), *args), Path(folder, str(rank)))
-        distributed.barrier()
+        if distributed.is_initialized():  # a whole run has its own group, and takes this one's place
+            distributed.barrier()
     finally:
-        distributed.destroy_process_group()
+        if distributed.is_initialized():
+            distributed.destroy_process_group()

@@ -11,8 +11,9 @@ from toys.text_bridge import VOCABULARY, ToyBridge, ToyEncoder
 
 from mmbridge.collectives import Collectives
 from mmbridge.engine import Engine
+from mmbridge.micro_batches import backward
 from mmbridge.model import BridgedModel, StageModel
-from mmbridge.step import StepOfBatch
+from mmbridge.step import Setting, StepOfBatch
 
 GATHERS = ("exact", "nograd")
 
@@ -38,22 +39,16 @@ def share(batch: Batch, collectives: Collectives) -> Batch:
     captions = own.prepared["captions"]
     assert isinstance(captions, Tokens)
     width = int(captions.mask.sum(1).max())
-    return replace(own, prepared={"captions": Tokens(captions.ids[:, :width], captions.mask[:, :width])})
+    return replace(
+        own, prepared={**own.prepared, "captions": Tokens(captions.ids[:, :width], captions.mask[:, :width])}
+    )
 
 
 def toy_step(batch: Batch, collectives: Collectives | None = None, **changes: Any) -> StepOfBatch:
     """Give a step of a new toy model."""
     torch.manual_seed(1)
-    defaults: dict[str, Any] = {
-        "vision_encoder": ToyEncoder(),
-        "bridge": ToyBridge(),
-        "projection": None,
-        "language_model": None,
-        "collectives": collectives or Collectives(),
-        "seed": 3,
-        "step_number": 7,
-    }
-    return StepOfBatch(batch=batch, **(defaults | changes))
+    setting = Setting(ToyEncoder(), ToyBridge(), None, None, collectives or Collectives(), seed=3, step_number=7)
+    return StepOfBatch(batch, replace(setting, **changes))
 
 
 def stage1_model(
@@ -71,13 +66,17 @@ def stage1_model(
 
 
 def losses_and_gradients(
-    collectives: Collectives, batch: Batch, dtype: torch.dtype, gather: str, trained_encoder: bool = False
+    collectives: Collectives,
+    batch: Batch,
+    dtype: torch.dtype,
+    gather: str,
+    trained_encoder: bool = False,
+    size: int | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Take one step by DDP (alone: without); metrics are averaged over the ranks, as gradients are."""
     stage = stage1_model(collectives, dtype, gather, trained_encoder)
-    distributed = Engine(torch.device("cpu"), collectives, None).distribute(stage)
-    result = distributed(share(batch, collectives), 7)
-    result.loss.backward()
+    here = Engine(torch.device("cpu"), collectives, None)
+    result = backward(here, here.distribute(stage), share(batch, collectives), 7, size)
     logged = {"loss": result.loss, **result.terms, **result.metrics}
     metrics = {name: collectives.sum(value) / collectives.world_size for name, value in logged.items()}
     return metrics, {name: p.grad for name, p in stage.named_parameters() if p.grad is not None}

@@ -36,7 +36,7 @@ def write_run(folder: Path, config: str = "blip2_tiny_opt") -> Path:
         else:
             kept = model.kept()
         state = {"stage": stage, "step": recipe.stages[stage].steps}
-        checkpoint.save(directory.checkpoints(stage), kept, state, 1, {}, None)
+        checkpoint.write(directory.checkpoints(stage), checkpoint.Snapshot.of(kept, state), keep=1)
     return directory.path
 
 

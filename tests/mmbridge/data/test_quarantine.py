@@ -3,13 +3,11 @@ from pathlib import Path
 
 import pytest
 from mmbridge_registry import UserError
+from toys.quarantined import bad, fail_on_the_last, report_by_turns
+from toys.ranks import on_ranks
 
+from mmbridge.collectives import Collectives
 from mmbridge.data.quarantine import Quarantine
-from mmbridge.data.samples import BadSample
-
-
-def bad(*numbers: int) -> list[BadSample]:
-    return [BadSample("web", f"{number}.jpg", "cut\u2028short", 100 + number) for number in numbers]
 
 
 def lines(path: Path) -> list[dict]:
@@ -63,3 +61,21 @@ def test_a_share_below_the_limit_goes_on(tmp_path: Path) -> None:
 def test_a_limit_of_zero_stops_at_the_first(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="1 of 1000"):
         Quarantine(tmp_path / "q.jsonl", 0).report(bad(1), seen=1000)
+
+
+def test_a_rank_that_cannot_go_on_says_why(tmp_path: Path) -> None:
+    assert fail_on_the_last(Collectives(), str(tmp_path / "q.jsonl")) == (3, "data.web: ä is unreadable. Mend it.", 2)
+
+
+@pytest.mark.slow
+def test_ranks_stop_together(tmp_path: Path) -> None:
+    """Twelve different records of 112 samples: a rank alone would have met 8, too few to stop."""
+    path = tmp_path / "q.jsonl"
+    first, second = on_ranks(2, report_by_turns, str(path), 0.08)
+    assert first == second
+    step, message, names, seen = first
+    assert (step, seen) == (6, 112) and len(names) == 12
+    assert "12 of 112 samples cannot be used" in message and "0.jpg" in message
+    assert [line["name"] for line in lines(path)] == names, "each record once, those of all ranks"
+    assert {"0.jpg", "100.jpg", "1000.jpg"} <= set(names)
+    assert on_ranks(2, fail_on_the_last, str(path)) == [(3, "data.web: ä is unreadable. Mend it.", 2)] * 2
