@@ -49,15 +49,16 @@ def jpeg(photograph: str, width: int, height: int, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def milliseconds(call: Callable[[], Any], seconds: float) -> float:
-    """CPU time of one call: the median of as many as fit."""
-    call()
-    times, end = [], time.process_time() + seconds
-    while time.process_time() < end or len(times) < 3:
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return round(1000 * float(np.median(times)), 3)
+def milliseconds(calls: dict[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
+    """CPU time of each call: the median, all in turn, so that what else the machine does slows them alike."""
+    spent: dict[str, list[float]] = {name: [] for name in calls}
+    end = time.process_time() + seconds * len(calls)
+    while time.process_time() < end or any(len(times) < 5 for times in spent.values()):
+        for name, call in calls.items():
+            start = time.process_time()
+            call()
+            spent[name].append(time.process_time() - start)
+    return {name: round(1000 * float(np.median(times)), 2) for name, times in spent.items()}
 
 
 def torchvisions(size: int, scale: float, planes: bool) -> Callable[[Image.Image], torch.Tensor]:
@@ -94,7 +95,7 @@ def times(encoded: bytes, size: int, scale: float, seconds: float) -> dict[str, 
         "part: to tensor and normalise": lambda: v2.Compose(before.transforms[2:])(small),  # type: ignore
         "part: the same, by planes": lambda: v2.Compose(planes.transforms[2:])(small),  # type: ignore
     }
-    return {name: milliseconds(call, seconds) for name, call in calls.items()}
+    return milliseconds(calls, seconds)
 
 
 def distance(one: np.ndarray, two: np.ndarray) -> list[float]:

@@ -67,12 +67,12 @@ def _passes(objectives: Iterable[Objective]) -> frozenset[Pass]:
 
 def _store(tower: VisionEncoder | LanguageModel, chosen: Chosen | None, bits: Bits | None) -> None:
     """Refuse a dtype in which a tower is not finite; quantise its weights if the recipe says so."""
-    dtype = next(tower.parameters()).dtype
-    if dtype not in tower.safe_dtypes:
+    unsafe = {parameter.dtype for parameter in tower.parameters()} - tower.safe_dtypes
+    if unsafe:
         safe = ", ".join(sorted(str(safe).removeprefix("torch.") for safe in tower.safe_dtypes))
         kind = "language model" if isinstance(tower, LanguageModel) else "vision encoder"
         raise UserError(
-            f"{str(dtype).removeprefix('torch.')} is not safe for this {kind} (it overflows).",
+            f"{str(unsafe.pop()).removeprefix('torch.')} is not safe for this {kind} (it overflows).",
             where=chosen and chosen.where,
             do=f"Choose dtype: {safe}.",
         )

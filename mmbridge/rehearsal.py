@@ -85,7 +85,8 @@ class Rehearsal:
         if self.recipe.features is None:
             pixels = torch.empty(rows, 3, encoder.image_size, encoder.image_size)
         else:
-            features = torch.empty(rows, encoder.num_tokens, encoder.width, dtype=next(encoder.parameters()).dtype)
+            dtype = next((parameter.dtype for parameter in encoder.parameters()), torch.float32)
+            features = torch.empty(rows, encoder.num_tokens, encoder.width, dtype=dtype)
         numbers = torch.zeros(rows, dtype=torch.int64)
         shapes = {name: _shaped(item, memo={}) for name, item in prepared.items()}
         return Batch(pixels, numbers, numbers, shapes, features)

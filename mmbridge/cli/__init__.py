@@ -1,5 +1,6 @@
 """The command line. A file per group of commands; each has an `app`, and imports torch only where it must run."""
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,9 @@ GROUPS = ("running", "asking", "serving", "exchanging", "results", "configs", "p
 
 QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 """Libraries' own bars and warnings would tear the one line of progress; what users set themselves stays."""
+
+CHATTY = ("torch.utils._pytree",)
+"""Loggers that warn of what no user can change, as soon as torchao is installed."""
 
 INTERRUPTED = 130
 # typer carries its own copy of click since 0.20; this is ClickException in either.
@@ -42,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if words[:1] != ["fetch"]:
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
     sys.exit(_run(words or ["--help"], debug=len(words) < len(given)))
 
 

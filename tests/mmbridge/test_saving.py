@@ -65,7 +65,8 @@ class Stage:
         self.optimizer.zero_grad()
 
     def kept(self) -> list[int]:
-        return sorted(int(path.name[5:]) for path in (self.directory.path / STAGE).glob("step-*"))
+        folders = (self.directory.path / STAGE).glob("step-*")
+        return sorted(int(path.name[5:]) for path in folders if path.suffix != ".tmp")
 
 
 @pytest.fixture
