@@ -1,6 +1,7 @@
 """Samples: everything that img2dataset and CapFilt write, read back."""
 
 import json
+import os
 import pickle
 import random
 import sys
@@ -9,9 +10,11 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from mmbridge_image_tars import ImageTarsOptions, shards
+from mmbridge_image_tars import ImageTarsOptions, build_image_tars, shards
 from mmbridge_registry import UserError
 from mmbridge_registry.testing import check_dataset
+
+from mmbridge.data.images import decode
 
 
 def test_img2dataset_output_in_completion_order(write, open_tars, make) -> None:
@@ -176,3 +179,40 @@ def test_a_dataset_of_10_000_tars_is_light_on_its_way_to_workers() -> None:
     assert len(dataset) == 10**8
     assert len(pickle.dumps(dataset)) < 2**20 * 1.5
     assert sys.getsizeof(dataset.ends) < 2**20
+
+
+class Payload:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, written: Path) -> None:
+        self.written = written
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.written}",)
+
+
+def test_code_in_a_tar_is_never_run(write, open_tars, make, tmp_path: Path) -> None:
+    written = tmp_path / "written"
+    payload = pickle.dumps(Payload(written))
+    evil = [
+        ("0001.pkl", payload),
+        ("0001.pyd", payload),
+        ("../../0001.pth", payload),
+        ("0001.json", b'{"caption": "a"}'),
+    ]
+    write([("0001.jpg", make["picture"](1)), *evil, ("0002.jpg", payload), ("0002.txt", b"a pickle")])
+    dataset = open_tars()
+    assert [record.texts for record in dataset] == [("a",), ("a pickle",)]
+    with pytest.raises(ValueError, match="its content is none of"):
+        decode(dataset[1].image)
+    assert not written.exists()
+    pickle.loads(payload)  # the payload is a live one
+    assert written.exists()
+
+
+def test_commands_in_the_place_of_a_tar_are_never_run(tmp_path: Path) -> None:
+    written = tmp_path / "written"
+    for source in (f"pipe:touch {written}", f"|touch {written}", f"$(touch {written})"):
+        with pytest.raises(UserError, match="there are no tars here"):
+            build_image_tars(ImageTarsOptions(tars=source))
+    assert not written.exists()
