@@ -26,9 +26,22 @@ def test_a_statistic_of_several_sums():
     assert low < 6 / 15 < high
 
 
-def test_what_does_not_vary_has_no_width():
-    metric = Metric.mean([True] * 9, chance=0.5)
-    assert (metric.value, metric.n, metric.chance, metric.interval) == (1.0, 9, 0.5, (1.0, 1.0))
+def test_a_perfect_share_is_not_beyond_doubt():
+    metric = Metric.mean([True] * 256, chance=0.5)
+    assert (metric.value, metric.n, metric.chance) == (1.0, 256, 0.5)
+    assert metric.interval == pytest.approx((256 / (256 + 1.959964**2), 1.0))
+
+
+def test_shares_are_wilsons():
+    # Wilson (1927) by the textbook formula, for 30 of 100.
+    assert of_mean(torch.tensor([1.0] * 30 + [0.0] * 70)) == pytest.approx((0.21895, 0.39584), abs=1e-5)
+
+
+@pytest.mark.parametrize("count", range(21))
+def test_an_interval_holds_its_share_and_stays_between_0_and_1(count):
+    low, high = of_mean(torch.tensor([1.0] * count + [0.0] * (20 - count)))
+    assert 0 <= low <= count / 20 <= high <= 1
+    assert low < high
 
 
 def test_one_measurement_has_one_interval():
