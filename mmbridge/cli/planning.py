@@ -12,6 +12,7 @@ from mmbridge.config import load_recipe
 
 if TYPE_CHECKING:
     from mmbridge.memory import StageMemory
+    from mmbridge.plan import Plan
 
 app = typer.Typer()
 
@@ -36,10 +37,16 @@ def plan(
         check_division(name, stage, ranks)
     parts = outline(recipe, found.catalog)
     result = planning.plan(recipe, found.catalog, parts)
-    memory = foretell(recipe, parts, found.catalog, ranks)
     if json:
+        memory = foretell(recipe, parts, found.catalog, ranks)
         stages = {name: {**asdict(stage), "memory": memory[name].as_dict()} for name, stage in result.stages.items()}
         return print_json(result.as_dict() | {"stages": stages})
+    _print_parts(result)
+    # A step of a large model takes half a minute to rehearse: what is known already is shown before.
+    return _print_memory(foretell(recipe, parts, found.catalog, ranks), ranks)
+
+
+def _print_parts(result: "Plan") -> None:
     parts = [
         (key, part.name, part.plugin, f"{part.parameters:,}", _gigabytes(part.bytes))
         for key, part in result.parts.items()
@@ -59,8 +66,6 @@ def plan(
     ]
     columns = ["stage", "trains", "trainable", "frozen", "steps", "batch", "samples"]
     print_table("stages", columns, stages, numbers=5)
-    _print_memory(memory, ranks)
-    return None
 
 
 def _print_memory(memory: "Mapping[str, StageMemory]", ranks: int) -> None:
