@@ -156,7 +156,7 @@ class Run(Options):
     """Newest checkpoints kept per stage."""
     keep_best: str | None = None
     """Also keep each stage's best checkpoint by this number of evaluation.json, named without the stage
-    (`retrieval/text_r1`); more is better."""
+    (`retrieval/text_to_image_r1`); more is better."""
     log_every: PositiveInt = 10
     """Steps between lines of metrics.jsonl."""
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from mmbridge_registry import UserError
+from mmbridge_registry.catalog import did_you_mean
 
 from mmbridge import checkpoint
 from mmbridge.best import Best, judge
@@ -91,9 +92,17 @@ class Saving:
         metric, engine = self.running.recipe.run.keep_best, self.running.engine
         if metric is None or not engine.is_first:
             return
-        result = read_results(self.running.directory.evaluation).get(f"{self.training.name}/{metric}")
-        if result is not None and result.get("step") == step:
-            judge(self.folder, Best(step, metric, result["value"]))
+        evaluation = f"{self.training.name}/{metric.partition('/')[0]}/"
+        results = {
+            key.removeprefix(evaluation): result
+            for key, result in read_results(self.running.directory.evaluation).items()
+            if key.startswith(evaluation) and result.get("step") == step
+        }
+        name = metric.partition("/")[2]
+        if name in results:
+            judge(self.folder, Best(step, metric, results[name]["value"]))
+        elif results:
+            self.running.say(f"run.keep_best: {evaluation} has no number '{name}'{did_you_mean(name, results)}")
 
     def _give_up_or_warn(self, step: int, error: OSError) -> None:
         older, _ = checkpoint.newest(self.folder)

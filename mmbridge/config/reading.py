@@ -7,6 +7,7 @@ from typing import Any
 from mmbridge_registry import UserError
 from mmbridge_registry.discovery import Discovered
 
+from mmbridge.config.best import check_best
 from mmbridge.config.document import parse
 from mmbridge.config.fitting import Fitting
 from mmbridge.config.interpolation import resolve
@@ -111,6 +112,8 @@ def _recipe(source: Path, values: dict[str, Any], found: Discovered, problems: P
         for name, one in evaluate.items():
             fitting.evaluation(name, one)
         check_towers(model, stages, run, problems)
+    if run is not None:
+        check_best(run, evaluate, problems)
     problems.stop_if_any()
     assert model is not None and run is not None  # else there were problems
     values = resolved(model, data, stages, evaluate, run, features, trackers)

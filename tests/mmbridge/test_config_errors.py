@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from mmbridge_registry import UserError
-from mmbridge_registry.discovery import Broken
+from mmbridge_registry.discovery import Broken, discover
 from toys.parts import CONFIG, STUB, discovered
 
 from mmbridge.config import ConfigError, load_recipe
@@ -132,3 +132,15 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="cannot be read"):
         load_recipe(path, [], discovered())
+
+
+@pytest.mark.parametrize(
+    ("metric", "says"),
+    [
+        ("retreival/x", "no evaluation 'retreival'; did you mean"),
+        ("retrieval", "'retrieval' names no metric"),
+    ],
+)
+def test_the_best_is_said_by_an_evaluation(metric: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load_recipe("blip2_tiny_opt", [f"run.keep_best={metric}"], discover())

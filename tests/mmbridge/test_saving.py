@@ -179,6 +179,17 @@ def test_the_best_stays_beyond_the_newest(tmp_path: Path) -> None:
     assert found is not None and found.step == 25
 
 
+def test_a_number_that_its_evaluation_has_not_is_named(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, best="look/acuracy")
+    with stage.saving as saving:
+        saving.after(5)
+        results = {f"{STAGE}/look/accuracy": {"value": 0.2, "step": 5}}
+        stage.directory.evaluation.write_text(json.dumps(results))
+        saving.evaluated(5)
+    assert "did you mean 'accuracy'?" in stage.said[-1]
+    assert best_of(tmp_path / STAGE) is None
+
+
 @pytest.mark.slow
 def test_any_checkpoint_can_be_loaded_by_its_path(tmp_path: Path) -> None:
     run = write_run(tmp_path)
