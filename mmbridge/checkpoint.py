@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mmbridge.best import best_of
+from mmbridge.disk import to_disk
 
 WEIGHTS, OPTIMIZER, STATE, MANIFEST = "weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
 
@@ -99,7 +99,7 @@ def write(folder: Path, snapshot: Snapshot, keep: int) -> Path:
         raise OSError(str(error)) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    _to_disk(folder)
+    to_disk(folder)
     best = best_of(folder)
     for old in _folders(folder)[keep:]:
         if best is None or old != folder / f"step-{best.step:08d}":
@@ -115,8 +115,8 @@ def _fill(partial: Path, snapshot: Snapshot) -> None:
     manifest = {name: _fingerprint(partial / name) for name in (WEIGHTS, OPTIMIZER, STATE)}
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
     for file in partial.iterdir():
-        _to_disk(file)
-    _to_disk(partial)
+        to_disk(file)
+    to_disk(partial)
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
@@ -186,11 +186,3 @@ def _folders(folder: Path) -> list[Path]:
 def _fingerprint(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,7 @@ Shards need not know of each other: each rank makes its own, and what stands on 
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import isfinite
@@ -22,9 +22,7 @@ from mmbridge.data.images import decode
 from mmbridge.data.order import draw
 from mmbridge.inference.reading import ahead
 from mmbridge.loading import load
-
-Watch = Callable[[int, int], object]
-"""Told how many images there are in all, and how many more are done."""
+from mmbridge.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -93,9 +91,9 @@ class Pipeline:
                         continue
                     samples.append((index - self.rows(shard).start, record, one.said(self.recipe.settings.keep)))
                     self._count(figures, one)
-                watch(total, len(batch))
+                watch("captioning", total, len(batch))
                 seen += len(batch)
-            watch(total, figures.records - seen)
+            watch("captioning", total, figures.records - seen)
             figures.seconds = time.perf_counter() - before
             write_shard(self.recipe.settings.output, shard, samples, figures, self.rank)
 

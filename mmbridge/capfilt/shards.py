@@ -12,7 +12,7 @@ from mmbridge_registry import Record, UserError
 from PIL import Image
 
 from mmbridge.data.images import decode
-from mmbridge.features.folder import publish
+from mmbridge.disk import publish
 
 PIPELINE = "capfilt.json"
 SUFFIXES = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}

@@ -1,25 +1,22 @@
 """`data capfilt`: new captions for a data set, the best of which are kept."""
 
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
 from mmbridge_registry.discovery import discover
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmbridge.capfilt.recipe import load_capfilt
 from mmbridge.cli.arguments import Config, Json, Overrides, print_json, print_table
+from mmbridge.cli.watching import watched
 from mmbridge.figures import count, number
 
 if TYPE_CHECKING:
-    from mmbridge.capfilt.pipeline import Pipeline, Watch
+    from mmbridge.capfilt.pipeline import Pipeline
 
-INTERRUPTED, NAMED = 130, 5
+NAMED = 5
+"""Unusable records that are named."""
 
 
 def capfilt(config: Config, overrides: Overrides = None, json: Json = False) -> None:
@@ -34,7 +31,7 @@ def capfilt(config: Config, overrides: Overrides = None, json: Json = False) -> 
 
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     pipeline = Pipeline.of(recipe, found.catalog, rank, world_size)
-    with _progress(shown=rank == 0) as watch:
+    with watched(shown=rank == 0) as watch:
         pipeline.run(watch)
     if rank == 0:
         _show(pipeline, json)
@@ -57,25 +54,3 @@ def _show(pipeline: "Pipeline", json: bool) -> None:
     if rest := len(figures.bad) - NAMED if len(figures.bad) > NAMED else 0:
         typer.echo(f"and {rest} more: see `bad` in {output}/*.json", err=True)
     return None
-
-
-@contextmanager
-def _progress(shown: bool) -> Iterator["Watch"]:
-    """Show a bar on a terminal, a line per tenth elsewhere; Ctrl-C ends it quietly."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    terminal = sys.stderr.isatty()
-    try:
-        with Progress(*columns, console=Console(stderr=True), transient=True, disable=not (shown and terminal)) as bar:
-            task, done = bar.add_task("captioning", total=None), 0
-
-            def watch(total: int, more: int) -> None:
-                nonlocal done
-                before, done = done, done + more
-                bar.update(task, total=total, completed=done)
-                if shown and not terminal and before * 10 // total < done * 10 // total:
-                    typer.echo(f"captioning: {count(done)} of {count(total)}", err=True)
-
-            yield watch
-    except KeyboardInterrupt:
-        typer.echo("interrupted; whole shards stay, and the same command goes on.", err=True)
-        raise typer.Exit(INTERRUPTED) from None

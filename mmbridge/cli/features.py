@@ -1,26 +1,21 @@
 """`data features`: write the features of a frozen encoder, which runs then read instead of images."""
 
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
 from mmbridge_registry import UserError
 from mmbridge_registry.discovery import discover
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmbridge.cli.arguments import Config, Json, Overrides, print_json, print_table
+from mmbridge.cli.watching import watched
 from mmbridge.config import load_recipe
 from mmbridge.figures import count
 from mmbridge.recipe import Recipe
 
 if TYPE_CHECKING:
-    from mmbridge.features.writing import Watch, Work
-
-INTERRUPTED = 130
+    from mmbridge.features.writing import Work
+    from mmbridge.watch import Watch
 
 
 def features(config: Config, overrides: Overrides = None, json: Json = False) -> None:
@@ -36,7 +31,7 @@ def features(config: Config, overrides: Overrides = None, json: Json = False) ->
     if not recipe.stages:
         raise UserError("this config has no stages: nothing would read its features.", where=recipe.source)
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    with _progress(shown=rank == 0) as watch:
+    with watched(shown=rank == 0) as watch:
         rows = _write(recipe, found.catalog, rank, world_size, watch)
     if rank == 0:
         _show(rows, json, world_size)
@@ -82,27 +77,3 @@ def _show(rows: list[dict[str, Any]], json: bool, world_size: int) -> None:
     columns = ["data", "records", "images", "unreadable", "views", "GB", "written now", "images/s"]
     share = f" (rank 0 of {world_size}; the others write their own)" if world_size > 1 else ""
     return print_table(f"features{share}", columns, shown, numbers=7)
-
-
-@contextmanager
-def _progress(shown: bool) -> Iterator["Watch"]:
-    """Show a bar per task on a terminal, a line per tenth of a task elsewhere; Ctrl-C ends it quietly."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    terminal = sys.stderr.isatty()
-    done: dict[str, int] = {}
-    try:
-        with Progress(*columns, console=Console(stderr=True), transient=True, disable=not (shown and terminal)) as bar:
-            tasks: dict[str, Any] = {}
-
-            def watch(what: str, total: int, more: int) -> None:
-                before, done[what] = done.get(what, 0), done.get(what, 0) + more
-                if what not in tasks:
-                    tasks[what] = bar.add_task(what, total=total)
-                bar.advance(tasks[what], more)
-                if shown and not terminal and before * 10 // total < done[what] * 10 // total:
-                    typer.echo(f"{what}: {count(done[what])} of {count(total)}", err=True)
-
-            yield watch
-    except KeyboardInterrupt:
-        typer.echo("interrupted; whole shards stay, and the same command goes on.", err=True)
-        raise typer.Exit(INTERRUPTED) from None

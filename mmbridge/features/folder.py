@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from mmbridge_registry import UserError
+
+from mmbridge.disk import publish
 
 MANIFEST, RECORDS, IMAGES = "features.json", "records.npy", "images.npy"
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -85,33 +86,7 @@ def write_manifest(folder: Path, manifest: Manifest, rank: int) -> None:
     publish(folder / MANIFEST, rank, lambda partial: partial.write_text(text))
 
 
-def publish(final: Path, rank: int, write: Callable[[Path], object]) -> None:
-    """Let `write` write a file under another name, wait for the disk, and give it its name by one rename."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    partial = final.with_name(f"{final.name}.{rank}.tmp")
-    write(partial)
-    _share(partial)
-    _to_disk(partial)
-    partial.replace(final)
-    _to_disk(final.parent)
-
-
 def sha256(file: Path) -> str:
     """Give the SHA-256 of a file."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _share(path: Path) -> None:
-    # safetensors lets nobody but the user read its files; features are there for a group to share.
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

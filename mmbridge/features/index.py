@@ -9,7 +9,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from mmbridge.data.loader import in_processes
 from mmbridge.data.order import draw
-from mmbridge.features.folder import IMAGES, RECORDS, publish, sha256
+from mmbridge.disk import publish
+from mmbridge.features.folder import IMAGES, RECORDS, sha256
 from mmbridge.features.records import UNREADABLE, mark
 
 CHUNK = 4096

@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mmbridge.features.folder import Manifest, publish, shard_file
+from mmbridge.disk import publish
+from mmbridge.features.folder import Manifest, shard_file
 
 AGAIN = "Remove this file; `mmbridge data features` with the same config writes it again."
 

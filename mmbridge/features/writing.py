@@ -5,7 +5,7 @@ Ranks need not know of each other: of the shards that are missing each takes its
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +22,7 @@ from mmbridge.features.index import build_index
 from mmbridge.features.key import compare, key_of_data, key_of_encoder
 from mmbridge.features.shards import missing, open_shard, write_shard
 from mmbridge.recipe import Recipe
-
-Watch = Callable[[str, int, int], object]
-"""Told what is being done, how much of it there is, and how much more of it is done."""
+from mmbridge.watch import Watch
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def killed_at_disk(_: int, call: int) -> None:
     """Kill the process as it writes checkpoints to the disk: before so manyth file or folder is there for good."""
     from mmbridge import checkpoint
 
-    done, left = checkpoint._to_disk, [call]
+    done, left = checkpoint.to_disk, [call]
 
     def to_disk(path: Path) -> None:
         left[0] -= 1
@@ -49,7 +49,7 @@ def killed_at_disk(_: int, call: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         done(path)
 
-    checkpoint._to_disk = to_disk
+    checkpoint.to_disk = to_disk
 
 
 def little_room(_: int, limit: int) -> None:

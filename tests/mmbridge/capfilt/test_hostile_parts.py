@@ -72,7 +72,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CapFilt:
 
 def run(recipe: CapFilt, records: Sequence[Record], texts: list[str], score: float = 0.5) -> Pipeline:
     pipeline = Pipeline(recipe, Listed(*records), Said(texts), Scored(score), 0, 1)
-    pipeline.run(lambda total, more: None)
+    pipeline.run(lambda what, total, more: None)
     return pipeline
 
 
@@ -97,7 +97,7 @@ def test_all_records_are_counted_once(recipe: CapFilt) -> None:
     records = [Record(image, texts=("a dog",)), Record(b"no image"), Record(image), Record(image, texts=("a cat",))]
     counted = []
     pipeline = Pipeline(recipe, Listed(*records), Said(["", "."]), Scored(1.0), 0, 1)
-    pipeline.run(lambda total, more: counted.append((total, more)))
+    pipeline.run(lambda what, total, more: counted.append((total, more)))
     assert {total for total, _ in counted} == {4} == {sum(more for _, more in counted)}
 
 

@@ -49,7 +49,7 @@ def config(tmp_path):
 def run(config, *overrides, rank=0, world_size=1):
     found = capfilt_parts.found()
     pipeline = Pipeline.of(load_capfilt(config, overrides, found), found.catalog, rank, world_size)
-    pipeline.run(lambda total, more: None)
+    pipeline.run(lambda what, total, more: None)
     return pipeline
 
 
@@ -118,7 +118,7 @@ from mmbridge.capfilt.pipeline import Pipeline
 from mmbridge.capfilt.recipe import load_capfilt
 found = capfilt_parts.found()
 pipeline = Pipeline.of(load_capfilt(sys.argv[1], sys.argv[2:], found), found.catalog)
-def slowly(total, more):
+def slowly(what, total, more):
     print(more, flush=True)
     time.sleep(0.2)
 pipeline.run(slowly)
