@@ -32,7 +32,7 @@ def of_code(package: Path) -> str:
     """Sum up the Python files of a package, by their places in it."""
     summed = hashlib.sha256()
     for file in sorted(package.rglob("*.py")):
-        summed.update(f"{file.relative_to(package).as_posix()}\0{_sha256(file)}\n".encode())
+        summed.update(f"{file.relative_to(package).as_posix()}\0{sha256(file)}\n".encode())
     return f"sha256 {summed.hexdigest()}"
 
 
@@ -40,7 +40,7 @@ def _of_file(file: Path) -> str:
     """Sum up a file; one that is large and has not changed since is not read again."""
     facts = file.stat()
     if facts.st_size < REMEMBERED:
-        return _sha256(file)
+        return sha256(file)
     stamp = [facts.st_size, facts.st_mtime_ns, facts.st_ino]
     name = hashlib.sha256(os.fsencode(file.resolve())).hexdigest()[:32]
     note = cache_folder() / "fingerprints" / f"{name}.json"
@@ -48,7 +48,7 @@ def _of_file(file: Path) -> str:
         before, remembered = json.loads(note.read_text())
         if before == stamp:
             return remembered
-    summed = _sha256(file)
+    summed = sha256(file)
     with suppress(OSError):  # a cache that cannot be written costs time, not more
         note.parent.mkdir(parents=True, exist_ok=True)
         partial = note.with_suffix(f".{os.getpid()}.tmp")
@@ -57,6 +57,7 @@ def _of_file(file: Path) -> str:
     return summed
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
+    """Give the SHA-256 of a file's bytes, in hexadecimal."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

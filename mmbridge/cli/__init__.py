@@ -12,6 +12,8 @@ import typer
 from mmbridge_registry import MmbridgeError
 from typer.main import get_command
 
+from mmbridge.cli.arguments import INTERRUPTED
+
 GROUPS = ("running", "asking", "serving", "exchanging", "results", "configs", "planning", "data", "fetching", "plugins")
 """Modules in here whose `app` is part of the command line, in the order of `--help`."""
 
@@ -21,7 +23,6 @@ QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 CHATTY = ("torch.utils._pytree",)
 """Loggers that warn of what no user can change, as soon as torchao is installed."""
 
-INTERRUPTED = 130
 # typer carries its own copy of click since 0.20; this is ClickException in either.
 CliError: type[Exception] = typer.BadParameter.__mro__[2]
 

@@ -19,6 +19,8 @@ RunFolder = Annotated[Path, typer.Argument(help="A run's or an import's folder (
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 PIPE_WIDTH = 200
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 
 def print_json(value: Any) -> None:

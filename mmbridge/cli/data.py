@@ -15,7 +15,7 @@ from mmbridge_registry.opening import opening
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from mmbridge.cli.arguments import Config, Json, Overrides, print_json, print_table
+from mmbridge.cli.arguments import INTERRUPTED, Config, Json, Overrides, print_json, print_table
 from mmbridge.cli.capfilt import capfilt
 from mmbridge.cli.features import features
 from mmbridge.config import load_recipe
@@ -33,7 +33,6 @@ group.command()(capfilt)
 
 NAMED = 3
 """Records with a defect that a table names."""
-INTERRUPTED = 130
 
 
 @group.command()

@@ -16,12 +16,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from mmbridge import annotation_files, weights
 from mmbridge.annotation_files import Fetched, Missing
 from mmbridge.capfilt.recipe import is_capfilt, load_capfilt
-from mmbridge.cli.arguments import Json, Overrides, print_json
+from mmbridge.cli.arguments import INTERRUPTED, Json, Overrides, print_json
 from mmbridge.config import load_recipe
 
 app = typer.Typer()
 
-INTERRUPTED = 130
 What = Annotated[str, typer.Argument(help="A config, or a hub id (owner/name, owner/name@revision).")]
 
 

@@ -9,10 +9,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mmbridge.cli.arguments import INTERRUPTED
 from mmbridge.figures import count
 from mmbridge.watch import Watch
-
-INTERRUPTED = 130
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The folder of one data set's features: which files lie there, and the page that says what they are."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from typing import Any
 from mmbridge_registry import UserError
 
 from mmbridge.disk import publish
+from mmbridge.fingerprints import sha256
 
 MANIFEST, RECORDS, IMAGES = "features.json", "records.npy", "images.npy"
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -84,9 +84,3 @@ def write_manifest(folder: Path, manifest: Manifest, rank: int) -> None:
     """Write what the features in a folder are, whole or not at all."""
     text = json.dumps(asdict(manifest), indent=1)
     publish(folder / MANIFEST, rank, lambda partial: partial.write_text(text))
-
-
-def sha256(file: Path) -> str:
-    """Give the SHA-256 of a file."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -10,8 +10,9 @@ from torch.utils.data import Dataset as TorchDataset
 from mmbridge.data.loader import in_processes
 from mmbridge.data.order import draw
 from mmbridge.disk import publish
-from mmbridge.features.folder import IMAGES, RECORDS, sha256
+from mmbridge.features.folder import IMAGES, RECORDS
 from mmbridge.features.records import UNREADABLE, mark
+from mmbridge.fingerprints import sha256
 
 CHUNK = 4096
 """Records that a process reads at once."""

@@ -113,8 +113,8 @@ def test_a_large_file_is_summed_up_once_and_again_when_it_changes(
     monkeypatch.setenv("MMBRIDGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(fingerprints, "REMEMBERED", 4)
     read = []
-    summed_up = fingerprints._sha256
-    monkeypatch.setattr(fingerprints, "_sha256", lambda file: read.append(file.name) or summed_up(file))
+    summed_up = fingerprints.sha256
+    monkeypatch.setattr(fingerprints, "sha256", lambda file: read.append(file.name) or summed_up(file))
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"weights")
     first = fingerprints.of_files(weights)
