@@ -1,33 +1,19 @@
 """Evaluation of a stage: run what the recipe asks for, keep the numbers and what they were measured on."""
 
-import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmbridge_registry import UserError
 from mmbridge_registry.discovery import Discovered
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from mmbridge.figures import interval, score
 from mmbridge.recipe import Evaluate, Recipe
+from mmbridge.results import Results, merge, read_results
 from mmbridge.run_directory import RunDirectory
 
 if TYPE_CHECKING:
-    from mmbridge_registry import Evaluated
-
     from mmbridge.model import BridgedModel
-
-Results = dict[str, dict[str, Any]]
-"""`{"<stage>/<evaluation>/<metric>": {"value", "chance", "ceiling", "interval", "n", "protocol", "step"}}`, as
-evaluation.json holds it."""
-
-SHOWN_SIDE = 384
-"""Longest side in pixels of an example's image in `samples/`."""
 
 
 def due(recipe: Recipe, stage: str, directory: RunDirectory, step: int) -> dict[str, Evaluate]:
@@ -67,6 +53,7 @@ def evaluate_stage(
     """
     import torch
 
+    from mmbridge.exhibits import write_examples
     from mmbridge.inference import Model
 
     asked = Model(model)
@@ -109,65 +96,3 @@ def evaluate_run(
         do = "Run it first, with evaluations in its config, or take those of another: --evaluations CONFIG."
         raise UserError("there is nothing to evaluate.", where=run, do=do)
     return results
-
-
-def merge(path: Path, results: Results) -> None:
-    """Put results into an evaluation.json beside those that stand there; the file changes at once or not at all."""
-    if results:
-        partial = path.with_suffix(".json.tmp")
-        partial.write_text(json.dumps(read_results(path) | results, indent=1))
-        partial.replace(path)
-
-
-def read_results(path: Path) -> Results:
-    """Read an evaluation.json; empty if nothing was evaluated yet.
-
-    Raises:
-        UserError: it is no JSON.
-    """
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise UserError(f"not readable ({error}).", where=path, do="Remove it and evaluate again.") from error
-
-
-def write_examples(evaluated: "Evaluated", folder: Path) -> None:
-    """Replace a folder of examples: numbered PNGs and what was said of them in `examples.json`."""
-    from mmbridge.data.images import open_image
-
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    listed = []
-    for number, example in enumerate(evaluated.examples):
-        image, name = open_image(example.image), f"{number:03d}.png"
-        image.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
-        image.save(folder / name)
-        said = {key: getattr(example, key) for key in ("question", "truth", "output", "correct")}
-        listed.append({"image": name} | said)
-    (folder / "examples.json").write_text(json.dumps(listed, indent=1))
-
-
-def print_table(run: Path, console: Console) -> None:
-    """Print every result of a run beside chance and ceiling."""
-    results = read_results(RunDirectory(run).evaluation)
-    if results:
-        console.print(table_of(results))
-
-
-def table_of(results: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Lay results out as a table, a block for each evaluation."""
-    table = Table("metric", title="evaluation", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for column in ("value", "95 %", "chance", "ceiling", "n"):
-        table.add_column(column, justify="right", no_wrap=True)
-    before = ""
-    for key, result in results.items():
-        stage, evaluation, metric = key.split("/", 2)
-        if (block := f"{evaluation} after {stage}") != before:
-            table.add_row(escape(block), style="bold")
-            before = block
-        value, chance, ceiling = (score(result.get(name)) for name in ("value", "chance", "ceiling"))
-        within = interval(result.get("interval"))
-        table.add_row(f"  {escape(metric)}", value, within, chance, ceiling, str(result["n"]))
-    return table

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from mmbridge_registry import Catalog
 
 from mmbridge.checkpoint import Checkpoint
-from mmbridge.evaluate import read_results
 from mmbridge.figures import score
 from mmbridge.recipe import Chosen, Recipe
+from mmbridge.results import read_results
 from mmbridge.run_directory import RunDirectory
 from mmbridge.weights import HUB_ID, weights_of
 

@@ -18,7 +18,7 @@ from mmbridge.building import build
 from mmbridge.data.order import Mixture
 from mmbridge.data.quarantine import Quarantine
 from mmbridge.engine import engine
-from mmbridge.evaluate import asked_at, due, evaluate_stage, print_table
+from mmbridge.evaluate import asked_at, due, evaluate_stage
 from mmbridge.features.checking import check_features
 from mmbridge.feed import check_division, feed, open_mixture
 from mmbridge.leaving import AskedToEndError, Leaving
@@ -31,6 +31,7 @@ from mmbridge.placement import needs_all_ranks, place
 from mmbridge.rank_log import rank_log
 from mmbridge.recipe import Recipe, Stage
 from mmbridge.recomputing import recompute_blocks
+from mmbridge.results import print_table
 from mmbridge.run_directory import RunDirectory
 from mmbridge.running import Running
 from mmbridge.same_gradients import check_gradients

@@ -11,7 +11,8 @@ from mmbridge_registry.catalog import did_you_mean
 from mmbridge import checkpoint
 from mmbridge.best import Best, judge
 from mmbridge.checkpoint import Snapshot
-from mmbridge.evaluate import asked_at, read_results
+from mmbridge.evaluate import asked_at
+from mmbridge.results import read_results
 from mmbridge.running import Running
 from mmbridge.training import Training
 

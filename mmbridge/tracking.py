@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from mmbridge_registry import Catalog, MmbridgeError, TrackedRun, Tracker
 
 from mmbridge.building import build
-from mmbridge.evaluate import read_results
 from mmbridge.recipe import Recipe
+from mmbridge.results import read_results
 from mmbridge.run_directory import RunDirectory
 
 TOLD = "told.json"

@@ -12,8 +12,9 @@ from rich.console import Console
 from mmbridge.cli.arguments import Json, Overrides, RunFolder, print_json, print_table
 from mmbridge.config import load_recipe
 from mmbridge.diff import diff as compare
-from mmbridge.evaluate import evaluate_run, table_of
+from mmbridge.evaluate import evaluate_run
 from mmbridge.figures import number
+from mmbridge.results import table_of
 
 app = typer.Typer()
 

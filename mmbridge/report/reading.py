@@ -10,7 +10,7 @@ from typing import Any
 from mmbridge_registry import UserError
 
 from mmbridge.config import read_yaml
-from mmbridge.evaluate import Results, read_results
+from mmbridge.results import Results, read_results
 from mmbridge.run_directory import RunDirectory
 
 

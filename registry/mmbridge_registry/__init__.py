@@ -38,11 +38,11 @@ if TYPE_CHECKING:
         EncodedImages,
         Evaluated,
         Evaluation,
-        Example,
         Matched,
         Metric,
         VisionLanguage,
     )
+    from mmbridge_registry.examples import Example, Found, Heatmap
     from mmbridge_registry.format import Assembled, Exported, Format, Imported
     from mmbridge_registry.language_model import LanguageModel, LanguageTokens, TokenLoss
     from mmbridge_registry.objective import Draft, Objective, ObjectiveLoss, Sample
@@ -53,7 +53,8 @@ if TYPE_CHECKING:
 
 _NEEDS_TORCH = {
     "bridge": ("Bridge", "ImageState", "TextBridge"),
-    "evaluation": ("EncodedImages", "Evaluated", "Evaluation", "Example", "Matched", "Metric", "VisionLanguage"),
+    "evaluation": ("EncodedImages", "Evaluated", "Evaluation", "Matched", "Metric", "VisionLanguage"),
+    "examples": ("Example", "Found", "Heatmap"),
     "format": ("Assembled", "Exported", "Format", "Imported"),
     "language_model": ("LanguageModel", "LanguageTokens", "TokenLoss"),
     "objective": ("Draft", "Objective", "ObjectiveLoss", "Sample"),
@@ -102,7 +103,9 @@ __all__ = [
     "Example",
     "Exported",
     "Format",
+    "Found",
     "Generation",
+    "Heatmap",
     "ImageState",
     "Imported",
     "LanguageModel",

@@ -46,6 +46,14 @@ class Bridge(nn.Module, ABC):
         """Give this bridge under the names that published checkpoints use; None if there are none."""
         return None
 
+    def attention(self, features: Tensor) -> Tensor | None:
+        """Tell where queries look in features [B,N,W]: weights [L,B,Q,N] of each layer that looks, averaged over heads.
+
+        The weights of a query add up to 1. Only reports ask for them. None from a bridge that has no such weights.
+        """
+        del features
+        return None
+
 
 class ImageState(ABC):
     """Images as a text bridge sees them: the query outputs, and whatever its other passes can reuse."""

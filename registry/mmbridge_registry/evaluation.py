@@ -4,12 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from mmbridge_registry.dataset import Dataset
+from mmbridge_registry.examples import Example, Found, Heatmap
 from mmbridge_registry.intervals import of_mean
 from mmbridge_registry.options import Generation
 
@@ -30,6 +31,8 @@ class Metric:
     """What the frozen language model reaches when it is told the truth as text."""
     interval: tuple[float, float] | None = None
     """In which 95 % of such measurements lie (`mmbridge_registry.intervals`); None where it was not estimated."""
+    less_is_better: bool = False
+    """Of two values the smaller is the better one, as of a perplexity."""
 
     @classmethod
     def mean(cls, values: Tensor | Sequence[float], chance: float | None = None, ceiling: float | None = None) -> Self:
@@ -39,24 +42,20 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Example:
-    """One item of an evaluation, to look at."""
-
-    image: "bytes | Path | Image"
-    truth: str
-    output: str
-    question: str | None = None
-    correct: bool | None = None
-
-
-@dataclass(frozen=True)
 class Evaluated:
-    """What an evaluation found: metrics by name, the protocol they follow, some examples."""
+    """What an evaluation found: metrics by name, the protocol they follow, every prediction, and what to look at."""
 
     metrics: Mapping[str, Metric]
     protocol: str
     """One sentence: split, prompt, decoding, scoring."""
     examples: Sequence[Example] = field(default_factory=tuple)
+    predictions: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    """One JSON object per item, under the names that the task's own result files have (`image_id`, `caption`;
+    `question_id`, `answer`), with its truth and score beside them. Written line by line."""
+    found: Sequence[Found] = field(default_factory=tuple)
+    """Retrieval: some texts with the images found for them."""
+    heatmap: Heatmap | None = None
+    """Retrieval: how well some images fit some texts."""
 
 
 class Matched(NamedTuple):
@@ -140,6 +139,11 @@ class VisionLanguage(Protocol):
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """L2-normalised text embeddings [n,C]."""
+        ...
+
+    def likelihood(self, images: Sequence["bytes | Path | str | Image"], texts: Sequence[str]) -> Tensor:
+        """How likely the bridge's own decoder finds caption i of image i (ITG): [n,2], the natural log of its
+        probability, summed over its tokens and its end, and how many tokens those are."""
         ...
 
 

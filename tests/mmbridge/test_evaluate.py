@@ -28,7 +28,7 @@ from PIL import Image
 from rich.console import Console
 from toys.answering import Eye, Voice, Words
 
-from mmbridge import checkpoint, evaluate, loading
+from mmbridge import checkpoint, evaluate, loading, results
 from mmbridge.assemble import assemble
 from mmbridge.cli import main
 from mmbridge.config import as_yaml, load_recipe
@@ -159,7 +159,8 @@ def test_results_and_examples_are_written(directory, recipe, found):
     model = trained(recipe, found)
     made = evaluate.evaluate_stage(model, recipe, "second", directory, step=4)
     assert list(made) == ["second/whole/count", "second/often/count"]
-    expected = {"value": 3, "n": 3, "chance": 0.5, "ceiling": None, "interval": None, "protocol": "counted", "step": 4}
+    expected = {"value": 3, "n": 3, "chance": 0.5, "ceiling": None, "interval": None, "less_is_better": False}
+    expected |= {"protocol": "counted", "step": 4}
     assert json.loads(directory.evaluation.read_text())["second/whole/count"] == expected
     folder = directory.samples("second", "whole")
     listed = json.loads((folder / "examples.json").read_text())
@@ -204,7 +205,7 @@ def test_stages_are_merged_into_one_file(directory, recipe, found):
     model = trained(recipe, found)
     for stage in recipe.stages:
         evaluate.evaluate_stage(model, recipe, stage, directory, recipe.stages[stage].steps)
-    assert len(evaluate.read_results(directory.evaluation)) == 3
+    assert len(results.read_results(directory.evaluation)) == 3
     assert not list(directory.path.glob("*.tmp"))
 
 
@@ -238,13 +239,13 @@ def test_a_run_without_checkpoints_has_nothing_to_evaluate(directory, found):
 
 
 def test_the_table_shows_value_chance_ceiling_and_n(tmp_path):
-    results = {
+    stand = {
         "first/whole/count": {"value": 0.91234, "chance": 0.25, "ceiling": None, "n": 256},
         "first/whole/other[/x]": {"value": 1.2, "chance": None, "ceiling": 1.5, "n": 3},
     }
-    (tmp_path / "evaluation.json").write_text(json.dumps(results))
+    (tmp_path / "evaluation.json").write_text(json.dumps(stand))
     with Console(width=100, record=True, file=Path("/dev/null").open("w")) as console:
-        evaluate.print_table(tmp_path, console)
+        results.print_table(tmp_path, console)
     rows = [line.split() for line in console.export_text().splitlines()]
     assert rows.count(["whole", "after", "first"]) == 1
     assert ["count", "0.912", "0.250", "–", "256"] in rows
@@ -254,7 +255,7 @@ def test_the_table_shows_value_chance_ceiling_and_n(tmp_path):
 def test_a_broken_evaluation_json_is_named(tmp_path):
     (tmp_path / "evaluation.json").write_text("{")
     with pytest.raises(UserError, match=r"evaluation.json: not readable"):
-        evaluate.read_results(tmp_path / "evaluation.json")
+        results.read_results(tmp_path / "evaluation.json")
 
 
 @pytest.fixture
