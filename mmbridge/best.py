@@ -24,11 +24,15 @@ def best_of(folder: Path) -> Best | None:
         return None
 
 
-def judge(folder: Path, found: Best) -> None:
-    """Note a checkpoint as the best if it is. More is better; of equals the first."""
+def judge(folder: Path, found: Best, less_is_better: bool = False) -> None:
+    """Note a checkpoint as the best if it is; of equals the first."""
     best = best_of(folder)
-    if best is None or best.metric != found.metric or found.value > best.value:
+    if best is None or best.metric != found.metric or _better(found.value, best.value, less_is_better):
         folder.mkdir(parents=True, exist_ok=True)  # the checkpoint itself may still be on its way
         partial = folder / f"{BEST}.tmp"
         partial.write_text(json.dumps(asdict(found)))
         partial.replace(folder / BEST)
+
+
+def _better(value: float, other: float, less_is_better: bool) -> bool:
+    return value < other if less_is_better else value > other

@@ -29,6 +29,11 @@ class Checkpoint:
     state: Mapping[str, Any]
 
     @property
+    def stage(self) -> str:
+        """Name of the stage that wrote it."""
+        return str(self.state["stage"])
+
+    @property
     def step(self) -> int:
         """Optimizer steps taken."""
         return int(self.state["step"])

@@ -49,14 +49,18 @@ class Collectives:
 
     def gather_texts(self, text: str) -> list[str]:
         """Give the texts of all ranks, rank by rank. Texts, because nothing that another rank sends is unpickled."""
+        return [sent.decode() for sent in self.gather_bytes(text.encode())]
+
+    def gather_bytes(self, sent: bytes) -> list[bytes]:
+        """Give what all ranks send, rank by rank; each may send as much as it likes."""
         if self.world_size == 1:
-            return [text]
-        own = torch.tensor(bytearray(text.encode()), dtype=torch.uint8, device=_device())
+            return [sent]
+        own = torch.tensor(bytearray(sent), dtype=torch.uint8, device=_device())
         lengths = _stack(torch.tensor([own.numel()], device=own.device), self.world_size).tolist()
         padded = own.new_zeros(1, max(*lengths, 1))
         padded[0, : own.numel()] = own
         rows = _stack(padded, self.world_size).cpu()
-        return [bytes(row[:length].tolist()).decode() for row, length in zip(rows, lengths, strict=True)]
+        return [row[:length].numpy().tobytes() for row, length in zip(rows, lengths, strict=True)]
 
     def exchange(self, rows: Tensor, index: Tensor) -> Tensor:
         """Fetch global rows `index` [n] from the ranks that hold them: rows [B,...] to [n,...], with gradient.

@@ -1,98 +1,115 @@
-"""Evaluation of a stage: run what the recipe asks for, keep the numbers and what they were measured on."""
+"""Evaluation: ask a model what a recipe wants to know, and keep the numbers and what they were measured on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mmbridge_registry import UserError
+import torch
+from mmbridge_registry import Evaluated, UserError
 from mmbridge_registry.discovery import Discovered
 
-from mmbridge.recipe import Evaluate, Recipe
-from mmbridge.results import Results, merge, read_results
+from mmbridge import loading
+from mmbridge.asked.exchanged import ExchangedImages
+from mmbridge.asked.journal import Journal
+from mmbridge.asked.shared import SharedModel
+from mmbridge.assemble import assemble
+from mmbridge.attending import write_attention
+from mmbridge.config.resolved import of_evaluation
+from mmbridge.due import at_end
+from mmbridge.engine import Engine, engine
+from mmbridge.exhibits import write_exhibits, write_predictions
+from mmbridge.handoff import hand_over
+from mmbridge.inference import Model
+from mmbridge.leaving import Leaving
+from mmbridge.model import BridgedModel
+from mmbridge.placement import needs_all_ranks, place
+from mmbridge.recipe import Evaluate
+from mmbridge.results import Results, merge
 from mmbridge.run_directory import RunDirectory
-
-if TYPE_CHECKING:
-    from mmbridge.model import BridgedModel
-
-
-def due(recipe: Recipe, stage: str, directory: RunDirectory, step: int) -> dict[str, Evaluate]:
-    """Name the evaluations to be made after `step` steps of a stage that were not made there yet."""
-    results = read_results(directory.evaluation)
-    made = {tuple(key.split("/")[:2]) for key, result in results.items() if result.get("step") == step}
-    return {name: chosen for name, chosen in asked_at(recipe, stage, step).items() if (stage, name) not in made}
-
-
-def asked_at(recipe: Recipe, stage: str, step: int) -> dict[str, Evaluate]:
-    """Name the evaluations that a recipe asks for after `step` steps of a stage; the same on every rank."""
-    return {
-        name: chosen
-        for name, chosen in at_end(recipe, stage).items()
-        if step == recipe.stages[stage].steps or (chosen.every and step % chosen.every == 0)
-    }
-
-
-def at_end(recipe: Recipe, stage: str) -> dict[str, Evaluate]:
-    """Name the evaluations that belong to the end of a stage."""
-    return {name: chosen for name, chosen in recipe.evaluate.items() if stage in chosen.stages}
 
 
 def evaluate_stage(
-    model: "BridgedModel",
-    recipe: Recipe,
+    model: BridgedModel,
     stage: str,
-    directory: RunDirectory | None,
     step: int,
-    chosen: Mapping[str, Evaluate] | None = None,
+    chosen: Mapping[str, Evaluate],
+    directory: RunDirectory,
+    here: Engine,
+    between: Callable[[], None] = lambda: None,
 ) -> Results:
-    """Make evaluations of a stage after `step` steps, write results and examples, and give the new results.
+    """Make evaluations of a stage after `step` steps, all ranks together, and give the new results.
 
-    Without `chosen`, those that are due; without a directory, nothing is written.
-    Training is not disturbed: modes and torch's random state are afterwards
-    what they were.
+    Rank 0 writes results, predictions and what is shown. `between` is called on all ranks after every part of the
+    work; if it raises, the same evaluations go on from there the next time. Training is not disturbed: modes and
+    torch's random state are afterwards what they were.
     """
-    import torch
-
-    from mmbridge.exhibits import write_examples
-    from mmbridge.inference import Model
-
-    asked = Model(model)
-    results: Results = {}
-    if chosen is None:
-        chosen = due(recipe, stage, directory, step) if directory else {}
+    results, pictures = Results(), []
     for name, one in chosen.items():
+        journal = Journal(
+            directory.answers(stage, name), {"step": step, "evaluation": of_evaluation(one)}, writes=here.is_first
+        )
+        asked = SharedModel(Model(model), here.collectives, journal, between, divided=not needs_all_ranks(model))
+        evaluation, dataset = one.evaluation.build(), one.dataset.build()
         with torch.random.fork_rng():
-            evaluated = one.evaluation.build().evaluate(asked, one.dataset.build())
-        stated = {"protocol": evaluated.protocol, "step": step}
-        results |= {f"{stage}/{name}/{key}": asdict(metric) | stated for key, metric in evaluated.metrics.items()}
-        if directory:
-            write_examples(evaluated, directory.samples(stage, name))
-    if directory:
-        merge(directory.evaluation, results)
+            evaluated = evaluation.evaluate(asked, dataset)
+            shuffled = evaluation.evaluate(ExchangedImages(asked), dataset) if one.shuffled else None
+        beside = one.card.beside(evaluated.metrics, model.vision_encoder.image_size) if one.card else {}
+        made = _results(f"{stage}/{name}", evaluated, shuffled, step, beside)
+        if here.is_first:
+            write_predictions(evaluated, directory.predictions(stage, name))
+            write_exhibits(evaluated, directory.samples(stage, name))
+            merge(directory.evaluation, made)
+        journal.forget()
+        results |= made
+        pictures = pictures or [example.image for example in evaluated.examples]
+    if pictures:
+        write_attention(model, pictures, directory.samples(stage, "attention") if here.is_first else None)
     return results
 
 
 def evaluate_run(
-    run: Path, found: Discovered, stage: str | None = None, asked: "Mapping[str, Evaluate] | None" = None
-) -> Results:
+    source: Path, found: Discovered, stage: str | None = None, asked: Mapping[str, Evaluate] | None = None
+) -> Results | None:
     """Make all evaluations of a run's stage again, or of every stage that has a checkpoint; give the new results.
 
-    `asked` are evaluations of another config, made of one stage (by default the last) instead of the run's own.
+    `source` may be one checkpoint of a run, too. `asked` are evaluations of another config, made of one stage (by
+    default the last) instead of the run's own. Of several ranks only the first is given results, the others None.
 
     Raises:
-        UserError: the directory is no run, has no such stage, or nothing to evaluate.
+        UserError: there is no such run or stage, or nothing to evaluate.
+        AskedToEndError: a signal has ended it; the next call goes on.
     """
-    from mmbridge import loading
-
-    directory, recipe = loading.opened(run, found)
+    one = loading.one_checkpoint(source, stage)
+    directory, recipe = loading.opened(source if one is None else one.path.resolve().parents[2], found)
     begun = [name for name in recipe.stage_names if any(directory.checkpoints(name).glob("step-*"))]
+    names = [stage] if stage else begun[-1:] if asked else begun
+    checkpoints = [one] if one else [loading.newest_of(directory, recipe.stage_names, name) for name in names]
     results: Results = {}
-    for name in [stage] if stage else begun[-1:] if asked else begun:
-        trained = loading.newest_of(directory, recipe.stage_names, name)
-        if chosen := asked or at_end(recipe, name):
-            model = loading.restored(recipe, found, trained)
-            results |= evaluate_stage(model, recipe, name, directory, trained.step, chosen)
+    leaving, anywhere = Leaving(), recipe.run.model_copy(update={"device": "auto"})
+    with engine(anywhere) as here, leaving.listening(), leaving.held():
+
+        def leave_if_asked() -> None:
+            if signum := here.agree(leaving.asked):
+                raise leaving.left("in an evaluation", signum)
+
+        for trained in checkpoints:
+            if chosen := asked or at_end(recipe, trained.stage):
+                model = place(assemble(recipe, found.catalog), recipe, here)
+                hand_over(trained, model)
+                where = trained.stage, trained.step
+                results |= evaluate_stage(model.eval(), *where, chosen, directory, here, leave_if_asked)
+        here.wait_for_all()
     if not results:
         do = "Run it first, with evaluations in its config, or take those of another: --evaluations CONFIG."
-        raise UserError("there is nothing to evaluate.", where=run, do=do)
+        raise UserError("there is nothing to evaluate.", where=source, do=do)
+    return results if here.is_first else None
+
+
+def _results(prefix: str, evaluated: Evaluated, shuffled: Evaluated | None, step: int, beside: Results) -> Results:
+    results: Results = {}
+    for key, metric in evaluated.metrics.items():
+        stated = {"protocol": evaluated.protocol, "step": step, **beside.get(key, {})}
+        results[f"{prefix}/{key}"] = asdict(metric) | stated
+        if shuffled is not None:
+            results[f"{prefix}/{key}"]["shuffled"] = shuffled.metrics[key].value
     return results

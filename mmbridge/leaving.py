@@ -47,15 +47,13 @@ class Leaving:
                 signal.signal(number, handler)
 
     @contextmanager
-    def held(self, hold: bool = True) -> Iterator[None]:
-        """Hold back: what stands inside is finished first. `held(False)` frees a part of it again."""
-        before, self._held = self._held, hold
+    def held(self) -> Iterator[None]:
+        """Hold back: what stands inside looks at `asked` itself, where it can be ended in order."""
+        self._held = True
         try:
-            if self.asked and not hold:
-                raise self.left("before it began")
             yield
         finally:
-            self._held = before
+            self._held = False
 
     def left(self, when: str, signum: int | None = None) -> AskedToEndError:
         """Give the error to leave with."""

@@ -30,13 +30,35 @@ def load(source: str | Path, stage: str | None = None, device: str = "auto") -> 
         UserError: there is no such thing, no such stage or no checkpoint, or weights are not on this machine.
     """
     found = discover()
-    if (Path(source) / checkpoint.MANIFEST).exists():
-        trained = checkpoint.read(Path(source))
-        _, recipe = opened(trained.path.resolve().parents[2], found)
-    else:
-        directory, recipe = opened(source, found)
-        trained = newest_of(directory, recipe.stage_names, stage)
+    _, recipe, trained = trained_in(source, found, stage)
     return Model(restored(recipe, found, trained, device))
+
+
+def trained_in(
+    source: str | Path, found: Discovered, stage: str | None = None
+) -> tuple[RunDirectory, Recipe, Checkpoint]:
+    """Give the run, its recipe and the checkpoint that `source` names, in each of the ways that `load` knows.
+
+    Raises:
+        UserError: there is no such thing, no such stage or no checkpoint.
+    """
+    trained = one_checkpoint(source, stage)
+    directory, recipe = opened(source if trained is None else trained.path.resolve().parents[2], found)
+    return directory, recipe, trained or newest_of(directory, recipe.stage_names, stage)
+
+
+def one_checkpoint(source: str | Path, stage: str | None = None) -> Checkpoint | None:
+    """Read what is one checkpoint of a run; None if `source` is something else.
+
+    Raises:
+        UserError: it is not complete, or of another stage than is asked for.
+    """
+    if not (Path(source) / checkpoint.MANIFEST).exists():
+        return None
+    trained = checkpoint.read(Path(source))
+    if stage not in (None, trained.stage):
+        raise UserError(f"this is a checkpoint of stage '{trained.stage}', not of '{stage}'.", where=source)
+    return trained
 
 
 def opened(source: str | Path, found: Discovered) -> tuple[RunDirectory, Recipe]:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 from mmbridge_registry import Offer, Options
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from mmbridge.cards import ByCard
 from mmbridge.settings import Optimizer, Projection, Quantize, Schedule
 
 IMPORTED = "imported"
@@ -115,6 +116,8 @@ class EvaluateSettings(Options):
     """Stages after which it is made."""
     every: PositiveInt | None = None
     """Also every so many steps inside the stage; None only at its end."""
+    shuffled: bool = False
+    """Make it a second time with every image exchanged for another: a model that looks at images does worse then."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,10 @@ class Evaluate:
     stages: tuple[str, ...]
     every: int | None = None
     """Also every so many steps inside the stage; None only at its end."""
+    shuffled: bool = False
+    """Make it a second time with every image exchanged for another."""
+    card: ByCard | None = None
+    """The card that fixes its protocol, if it names one."""
 
 
 class Run(Options):
@@ -156,7 +163,7 @@ class Run(Options):
     """Newest checkpoints kept per stage."""
     keep_best: str | None = None
     """Also keep each stage's best checkpoint by this number of evaluation.json, named without the stage
-    (`retrieval/text_to_image_r1`); more is better."""
+    (`retrieval/text_to_image_r1`): the highest, or the lowest of a perplexity."""
     log_every: PositiveInt = 10
     """Steps between lines of metrics.jsonl."""
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)

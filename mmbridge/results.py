@@ -15,7 +15,12 @@ from mmbridge.run_directory import RunDirectory
 
 Results = dict[str, dict[str, Any]]
 """`{"<stage>/<evaluation>/<metric>": {"value", "chance", "ceiling", "interval", "n", "protocol", "step"}}`, as
-evaluation.json holds it."""
+evaluation.json holds it; by a card also `"card": {"name", "version", "model", "deviations"}` and, if the card has a
+value for the model, `"expected": {"value", "tolerance", "source", "model"}`."""
+
+COLUMNS = ("value", "paper", "95 %", "chance", "exchanged", "ceiling", "n")
+ALWAYS = ("value", "95 %", "chance", "ceiling", "n")
+"""Columns that are there even if all of a column is empty."""
 
 
 def merge(path: Path, results: Results) -> None:
@@ -48,17 +53,42 @@ def print_table(run: Path, console: Console) -> None:
 
 
 def table_of(results: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Lay results out as a table, a block for each evaluation."""
+    """Lay results out as a table, a block for each evaluation; below it, by which cards they were made."""
+    columns = [one for one in COLUMNS if one in ALWAYS or any(_cell(one, result) for result in results.values())]
     table = Table("metric", title="evaluation", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for column in ("value", "95 %", "chance", "ceiling", "n"):
+    for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
-    before = ""
+    blocks: dict[str, Any] = {}
     for key, result in results.items():
         stage, evaluation, metric = key.split("/", 2)
-        if (block := f"{evaluation} after {stage}") != before:
+        if (block := f"{evaluation} after {stage}") not in blocks:
+            blocks[block] = result.get("card")
             table.add_row(escape(block), style="bold")
-            before = block
-        value, chance, ceiling = (score(result.get(name)) for name in ("value", "chance", "ceiling"))
-        within = interval(result.get("interval"))
-        table.add_row(f"  {escape(metric)}", value, within, chance, ceiling, str(result["n"]))
+        table.add_row(f"  {escape(metric)}", *(_cell(column, result) for column in columns))
+    table.caption = "\n".join(escape(f"{block}: {by_card(card)}") for block, card in blocks.items() if card) or None
+    table.caption_justify = "left"
     return table
+
+
+def by_card(card: Mapping[str, Any]) -> str:
+    """Say in a line how an evaluation stands to its card."""
+    said = f"card {card['name']}, version {card['version']}, "
+    said += f"but {'; '.join(card['deviations'])}." if card["deviations"] else "as the card says."
+    if card["model"] is None:
+        said += " The card has no values for this model."
+    return said + (f" Unverified: {card['unverified']}." if card.get("unverified") else "")
+
+
+def _cell(column: str, result: Mapping[str, Any]) -> str:
+    match column:
+        case "n":
+            return str(result["n"])
+        case "95 %":
+            return interval(result.get("interval"))
+        case "paper":
+            expected = result.get("expected")
+            return f"{score(expected['value'])} ± {score(expected['tolerance'])}" if expected else ""
+        case "exchanged":
+            return score(result["shuffled"]) if "shuffled" in result else ""
+        case _:
+            return score(result.get(column))

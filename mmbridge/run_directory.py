@@ -46,6 +46,14 @@ class RunDirectory:
         """Folder of the examples of an evaluation."""
         return self.path / "samples" / stage / evaluation
 
+    def predictions(self, stage: str, evaluation: str) -> Path:
+        """File of everything that was predicted in an evaluation."""
+        return self.path / "predictions" / stage / f"{evaluation}.jsonl"
+
+    def answers(self, stage: str, evaluation: str) -> Path:
+        """Folder of what the model has answered in an evaluation that is not finished."""
+        return self.path / "predictions" / stage / f"{evaluation}.partial"
+
     def check(self, recipe: Recipe) -> None:
         """Refuse to go on with another recipe than the one that began here.
 

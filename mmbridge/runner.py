@@ -4,10 +4,10 @@ Three functions in reading order: a run is stages, a stage is steps, a step is a
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from mmbridge_registry import Batch, UserError
+from mmbridge_registry import Batch, Dataset, UserError
 from mmbridge_registry.discovery import Discovered
 from rich.console import Console
 from torch import Tensor, nn
@@ -17,8 +17,10 @@ from mmbridge.assemble import assemble
 from mmbridge.building import build
 from mmbridge.data.order import Mixture
 from mmbridge.data.quarantine import Quarantine
+from mmbridge.due import asked_at, due
 from mmbridge.engine import engine
-from mmbridge.evaluate import asked_at, due, evaluate_stage
+from mmbridge.evaluate import evaluate_stage
+from mmbridge.failing import of_first
 from mmbridge.features.checking import check_features
 from mmbridge.feed import check_division, feed, open_mixture
 from mmbridge.leaving import AskedToEndError, Leaving
@@ -27,7 +29,7 @@ from mmbridge.lock import facts_of, settle
 from mmbridge.micro_batches import backward, check_objectives
 from mmbridge.model import StageLoss
 from mmbridge.optim import learning_rate, set_learning_rate
-from mmbridge.placement import needs_all_ranks, place
+from mmbridge.placement import place
 from mmbridge.rank_log import rank_log
 from mmbridge.recipe import Recipe, Stage
 from mmbridge.recomputing import recompute_blocks
@@ -37,7 +39,6 @@ from mmbridge.running import Running
 from mmbridge.same_gradients import check_gradients
 from mmbridge.saving import Saving
 from mmbridge.stage_log import StageLog
-from mmbridge.together import evaluate_together
 from mmbridge.tracking import Tracking
 from mmbridge.training import Training, begin
 from mmbridge.watchdog import Watchdog
@@ -62,13 +63,15 @@ def run(recipe: Recipe, discovered: Discovered, console: Console) -> RunDirector
         if recipe.run.checkpoint_activations:
             recompute_blocks(model)
         mixtures = {name: open_mixture(recipe, stage, discovered.catalog) for name, stage in recipe.stages.items()}
+        # Built again when they are due; here to find what is missing, and what the data holds.
         for one in recipe.evaluate.values():
-            build(one.dataset, discovered.catalog)  # opened again when it is needed; here only to find what is missing
+            build(one.evaluation, discovered.catalog)
+        evaluated = {name: build(one.dataset, discovered.catalog) for name, one in recipe.evaluate.items()}
         check_features(recipe, discovered.catalog, mixtures.values(), model.vision_encoder, here)
         watchdog = Watchdog(here.store, here.collectives.rank, here.collectives.world_size, recipe.run.late_after)
         tracking = Tracking(recipe, discovered.catalog)
         running = Running(recipe, discovered, here, directory, model, console, Leaving(), watchdog, tracking)
-        lock_run(running, mixtures)
+        lock_run(running, mixtures, evaluated)
         running.tell("run_started")
         with (
             rank_log(directory.logs, here),
@@ -85,7 +88,7 @@ def run(recipe: Recipe, discovered: Discovered, console: Console) -> RunDirector
     return directory
 
 
-def lock_run(running: Running, mixtures: Mapping[str, Mixture]) -> None:
+def lock_run(running: Running, mixtures: Mapping[str, Mixture], evaluated: Mapping[str, Dataset]) -> None:
     """Write what the run is and depends on, and compare that with what it was when it began.
 
     Raises:
@@ -95,7 +98,8 @@ def lock_run(running: Running, mixtures: Mapping[str, Mixture]) -> None:
     if here.is_first:
         datasets = {name: dataset for mixture in mixtures.values() for name, dataset in mixture.datasets.items()}
         try:
-            lock, changed = settle(directory.lock, facts_of(running.recipe, running.discovered, datasets, here))
+            facts = facts_of(running.recipe, running.discovered, datasets, evaluated, here)
+            lock, changed = settle(directory.lock, facts)
             directory.write_start(running.recipe, lock)
             if changed:
                 running.say(changed)
@@ -103,7 +107,7 @@ def lock_run(running: Running, mixtures: Mapping[str, Mixture]) -> None:
             refused = error
     here.wait_for_all()
     if here.agree(int(refused is not None)):
-        raise refused or UserError("rank 0 refuses to go on with this run.", where=directory.path)
+        raise of_first(refused, here.collectives)
 
 
 def run_stages(running: Running, mixtures: Mapping[str, Mixture]) -> None:
@@ -148,22 +152,24 @@ def run_stage(running: Running, name: str, stage: Stage, mixture: Mixture, befor
 
 
 def evaluate(running: Running, saving: Saving, step: int) -> None:
-    """Make the evaluations that are asked for after `step` steps and not made yet; rank 0 does, the others wait.
+    """Make the evaluations that are asked for after `step` steps and not made yet, all ranks together.
 
-    With sharded towers it cannot do without them: then all ranks make them, and a signal waits for their end.
+    Raises:
+        AskedToEndError: a signal came meanwhile; the step is saved, and the evaluation goes on where it was.
     """
-    recipe, name = running.recipe, saving.training.name
-    if not asked_at(recipe, name, step):
+    here, recipe, name = running.engine, running.recipe, saving.training.name
+    asked = asked_at(recipe, name, step)
+    if not asked:
         return
-    # What was made already is rank 0's to know: another rank might look while rank 0 writes, and then not wait.
-    if needs_all_ranks(running.model):
-        evaluate_together(running, name, step)
-    elif running.engine.is_first and due(recipe, name, running.directory, step):
-        with suppress(AskedToEndError), running.leaving.held(False), running.watchdog.resting():
-            evaluate_stage(running.model, recipe, name, running.directory, step)
+    # What was made already is rank 0's to know: another rank might look while rank 0 writes.
+    wanted = due(recipe, name, running.directory, step) if here.is_first else {}
+    chosen = {key: one for key, one in asked.items() if here.agree(int(key in wanted))}
+    with running.watchdog.resting():
+        leave = partial(leave_if_asked, running, saving, step)
+        evaluate_stage(running.model, name, step, chosen, running.directory, here, leave)
     saving.evaluated(step)
     running.track(name, saving.training.first)
-    running.engine.wait_for_all()
+    here.wait_for_all()
 
 
 def leave_if_asked(running: Running, saving: Saving, step: int) -> None:

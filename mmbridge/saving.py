@@ -11,7 +11,7 @@ from mmbridge_registry.catalog import did_you_mean
 from mmbridge import checkpoint
 from mmbridge.best import Best, judge
 from mmbridge.checkpoint import Snapshot
-from mmbridge.evaluate import asked_at
+from mmbridge.due import asked_at
 from mmbridge.results import read_results
 from mmbridge.running import Running
 from mmbridge.training import Training
@@ -100,8 +100,8 @@ class Saving:
             if key.startswith(evaluation) and result.get("step") == step
         }
         name = metric.partition("/")[2]
-        if name in results:
-            judge(self.folder, Best(step, metric, results[name]["value"]))
+        if found := results.get(name):
+            judge(self.folder, Best(step, metric, found["value"]), found.get("less_is_better", False))
         elif results:
             self.running.say(f"run.keep_best: {evaluation} has no number '{name}'{did_you_mean(name, results)}")
 

@@ -46,7 +46,7 @@ class Watchdog:
 
     @contextmanager
     def resting(self) -> Iterator[None]:
-        """Say nothing while rank 0 alone has work to do."""
+        """Say nothing while no steps are taken, as in an evaluation."""
         self._resting = True
         try:
             yield

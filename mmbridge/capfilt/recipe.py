@@ -13,8 +13,8 @@ from pydantic import NonNegativeInt, PositiveInt
 from mmbridge.config.checking import check
 from mmbridge.config.choosing import choose
 from mmbridge.config.places import Problems
-from mmbridge.config.reading import read_values, read_yaml
 from mmbridge.config.shipped import find_config
+from mmbridge.config.values import read_values, read_yaml
 from mmbridge.recipe import Chosen
 
 PARTS = {"data": DATASET, "captioner": CAPTIONER, "scorer": SCORER}

@@ -13,8 +13,10 @@ from mmbridge_registry import MmbridgeError
 from typer.main import get_command
 
 from mmbridge.cli.arguments import INTERRUPTED
+from mmbridge.failing import say
 
-GROUPS = ("running", "asking", "serving", "exchanging", "results", "configs", "planning", "data", "fetching", "plugins")
+GROUPS = ("running", "sweeping", "asking", "serving", "exchanging", "results", "configs", "planning", "data",
+          "fetching", "plugins")  # fmt: skip
 """Modules in here whose `app` is part of the command line, in the order of `--help`."""
 
 QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
@@ -55,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: list[str], debug: bool) -> int:
     try:
         command = get_command(build_app())
-        with command.make_context("mmbridge", arguments) as context:
+        with command.make_context(
+            "mmbridge", list(arguments), obj=[sys.executable, "-m", "mmbridge", *arguments]
+        ) as context:
             command.invoke(context)
     except typer.Exit as exit_:
         return exit_.exit_code
@@ -82,7 +86,7 @@ def _explain(error: Exception) -> int:
 
 
 def _say(text: str, status: int) -> int:
-    print(text, file=sys.stderr)
+    say(text)
     return status
 
 

@@ -10,14 +10,27 @@ from mmbridge_registry.discovery import Discovered, discover
 
 from mmbridge.capfilt.recipe import is_capfilt, load_capfilt
 from mmbridge.cli.arguments import Config, Json, Overrides, print_json, print_table
-from mmbridge.config import ConfigError, as_yaml, base_of, find_config, load_recipe, shipped_configs, shipped_pipelines
+from mmbridge.config import (
+    ConfigError,
+    as_yaml,
+    base_of,
+    find_config,
+    is_card,
+    load_card,
+    load_recipe,
+    read_yaml,
+    shipped_cards,
+    shipped_configs,
+    shipped_pipelines,
+)
+from mmbridge.sweep.reading import is_sweep, load_sweep
 
 app = typer.Typer()
 
 
 @app.command("ls")
 def list_all(json: Json = False) -> None:
-    """List shipped configs, and the parts that plugins offer."""
+    """List shipped configs and evaluation cards, and the parts that plugins offer."""
     every = shipped_configs() | shipped_pipelines()
     configs = [{"name": name, "about": _about(path)} for name, path in every.items()]
     found = discover()
@@ -30,9 +43,12 @@ def list_all(json: Json = False) -> None:
         }
         for offer in sorted(found.catalog.offers(), key=lambda offer: (offer.kind.name, offer.name))
     ]
+    read = ((name, read_yaml(path)) for name, path in shipped_cards().items())
+    cards = [{"name": name, "version": card["card"], "task": card["task"]} for name, card in read]
     if json:
-        return print_json({"configs": configs, "parts": parts})
+        return print_json({"configs": configs, "cards": cards, "parts": parts})
     print_table("configs", ["name", "about"], [list(config.values()) for config in configs])
+    print_table("cards", ["name", "version", "task"], [list(card.values()) for card in cards])
     print_table("parts", ["kind", "name", "plugin", "about"], [list(part.values()) for part in parts])
     for broken in found.broken:
         typer.echo(f"{broken.plugin} could not be loaded: {broken.cause}", err=True)
@@ -84,9 +100,14 @@ def cp(
 
 
 def _valid(config: str, overrides: list[str], found: Discovered) -> str:
+    if is_card(config):
+        return f"{find_config(config)}: valid (card, version {load_card(config, overrides, found).card})"
     if is_capfilt(config):
         one = load_capfilt(config, overrides, found)
         return f"{one.source}: valid (CapFilt: {one.captioner.offer.name}, {one.scorer.offer.name})"
+    if is_sweep(config):
+        names = ", ".join(load_sweep(config, overrides, found).settings.variants)
+        return f"{find_config(config)}: valid (sweep: {names})"
     recipe = load_recipe(config, overrides, found)
     return f"{recipe.source}: valid ({', '.join(recipe.stages)})"
 

@@ -2,19 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from mmbridge_registry import UserError
-from mmbridge_registry.discovery import discover
+from mmbridge_registry.discovery import Discovered, discover
 from rich.console import Console
 
 from mmbridge.cli.arguments import Json, Overrides, RunFolder, print_json, print_table
-from mmbridge.config import load_recipe
+from mmbridge.config import load_by_card, load_recipe
 from mmbridge.diff import diff as compare
-from mmbridge.evaluate import evaluate_run
 from mmbridge.figures import number
+from mmbridge.recipe import Evaluate, Run
 from mmbridge.results import table_of
+from mmbridge.run_directory import RunDirectory
 
 app = typer.Typer()
 
@@ -25,36 +27,83 @@ OneStage = Annotated[str | None, typer.Option(help="Only this stage; by default 
 
 @app.command()
 def evaluate(
+    context: typer.Context,
     run: RunFolder,
     overrides: Overrides = None,
     evaluations: Annotated[
         str | None, typer.Option(help="Make the evaluations of this config (overrides apply to it) instead.")
     ] = None,
+    card: Annotated[
+        str | None, typer.Option(help="Make the evaluation of this card (a file, or shipped; overrides apply to it).")
+    ] = None,
     stage: OneStage = None,
     json: Json = False,
 ) -> None:
-    """Make a run's evaluations again with its newest checkpoints, and its report."""
+    """Make a run's evaluations again with its newest checkpoints, or one of them, and its report."""
     from mmbridge import report as reports
 
-    if overrides and evaluations is None:
-        what = "a run is evaluated as its own config says; overrides apply to another's."
-        raise UserError(what, where=overrides[0], do="Name the config: --evaluations CONFIG.")
     found = discover()
-    asked = load_recipe(evaluations, overrides or [], found).evaluate if evaluations else None
+    asked = _asked(run, evaluations, card, overrides or [], found)
+    # These import torch: not before mistakes are told.
+    from mmbridge.evaluate import evaluate_run
+    from mmbridge.launch import launch, ranks_to_start
+
+    if (ranks := ranks_to_start(Run())) > 1:
+        raise typer.Exit(launch(ranks, context.obj))
     results = evaluate_run(run, found, stage, asked)
-    written = reports.write(run)
+    if results is None:  # a rank that has helped the first
+        return None
+    written = reports.write(_config_of(run, found).parent)
     if json:
         return print_json(results)
     Console().print(table_of(results))
     return typer.echo(f"report: {written}")
 
 
-@app.command()
-def report(run: RunFolder) -> None:
-    """Write a run's report.html, from as much as is there yet."""
-    from mmbridge import report as reports
+def _asked(
+    run: Path, evaluations: str | None, card: str | None, overrides: list[str], found: Discovered
+) -> dict[str, Evaluate] | None:
+    if evaluations and card:
+        raise UserError(
+            "these are evaluations of a config and of a card.", where="command line", do="Name one of both."
+        )
+    if evaluations:
+        return load_recipe(evaluations, overrides, found).evaluate
+    if card:
+        return load_by_card(_config_of(run, found), card, overrides, found)
+    if overrides:
+        what = "a run is evaluated as its own config says; overrides apply to another's, or to a card."
+        raise UserError(what, where=overrides[0], do="Name it: --evaluations CONFIG, or --card CARD.")
+    return None
 
-    typer.echo(reports.write(run))
+
+def _config_of(run: Path, found: Discovered) -> Path:
+    """Find the config of a run, or of the run that a checkpoint is of, without torch."""
+    folders = map(RunDirectory, (run, *run.resolve().parents[:3]))
+    config = next((folder.resolved for folder in folders if folder.resolved.exists()), None)
+    if config is None:
+        from mmbridge import loading
+
+        config = loading.opened(run, found)[0].resolved  # it may be a checkpoint of another project
+    return config
+
+
+@app.command()
+def report(
+    run: RunFolder,
+    other: Annotated[
+        Path | None, typer.Argument(help="Another run: both are put side by side.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write this file; by default report.html, or report-vs-OTHER.html, in the run's folder."),
+    ] = None,
+) -> None:
+    """Write a run's report.html, from as much as is there yet; with another run, a page about both."""
+    from mmbridge import report as reports
+    from mmbridge.report import beside
+
+    typer.echo(reports.write(run, out) if other is None else beside.write(run, other, out))
 
 
 @app.command()

@@ -1,7 +1,5 @@
 """`run`: carry out a config."""
 
-import sys
-
 import typer
 from mmbridge_registry import UserError
 from mmbridge_registry.discovery import discover
@@ -15,7 +13,7 @@ app = typer.Typer()
 
 
 @app.command()
-def run(config: Config, overrides: Overrides = None) -> None:
+def run(context: typer.Context, config: Config, overrides: Overrides = None) -> None:
     """Train and evaluate; the same command again goes on where it stopped."""
     found = discover()
     recipe = load_recipe(config, overrides or [], found)
@@ -30,7 +28,7 @@ def run(config: Config, overrides: Overrides = None) -> None:
 
     ranks = ranks_to_start(recipe.run)
     if ranks > 1:
-        raise typer.Exit(launch(ranks, [sys.executable, "-m", "mmbridge", "run", config, *(overrides or [])]))
+        raise typer.Exit(launch(ranks, context.obj))
     try:
         runner.run(recipe, found, Console())
     except AskedToEndError as left:  # it has said so

@@ -25,7 +25,7 @@ def resolved(
         "model": _model(model),
         "data": {name: {**_part(one.dataset), "weight": one.weight} for name, one in data.items()},
         "stages": {name: _stage(stage) for name, stage in stages.items()},
-        "evaluate": {name: _evaluate(one) for name, one in evaluate.items()},
+        "evaluate": {name: of_evaluation(one) for name, one in evaluate.items()},
         "run": run.model_dump(mode="json"),
     }
     if features is not None:
@@ -66,6 +66,8 @@ def _stage(stage: Stage) -> dict[str, Any]:
     return {**stage.model_dump(mode="json", exclude={"objectives"}), "objectives": objectives}
 
 
-def _evaluate(one: Evaluate) -> dict[str, Any]:
-    ours = {"stages": list(one.stages), "every": one.every, "data": _part(one.dataset)}
-    return {**_part(one.evaluation), **ours}
+def of_evaluation(one: Evaluate) -> dict[str, Any]:
+    """Give the plain values of an entry of `evaluate:`."""
+    ours = {"stages": list(one.stages), "every": one.every, "shuffled": one.shuffled, "data": _part(one.dataset)}
+    card = {"card": one.card.card.model_dump(mode="json")} if one.card else {}
+    return {**_part(one.evaluation), **ours, **card}

@@ -9,6 +9,7 @@ from mmbridge_registry.catalog import did_you_mean
 from mmbridge_registry.discovery import Discovered
 from mmbridge_registry.kinds import Kind
 
+from mmbridge.config.cards import by_card, compared
 from mmbridge.config.checking import check
 from mmbridge.config.choosing import choose
 from mmbridge.config.places import KeyPath, Problems
@@ -100,16 +101,22 @@ class Sections:
     def evaluate(self) -> dict[str, Evaluate]:
         """Read `evaluate:`."""
         evaluate: dict[str, Evaluate] = {}
-        for name, path, entry in self._entries(("evaluate",), self.values.get("evaluate")):
+        for name, path, own in self._entries(("evaluate",), self.values.get("evaluate")):
+            entry, card = by_card(own, path, self.found, self.problems) if "card" in own else (own, None)
+            if "card" in own and card is None:
+                continue
             settings = self._ours(EvaluateSettings, entry, path, "an evaluation")
             dataset = None
             if entry.get("data") is None:
                 self.problems.add((*path, "data"), "an evaluation needs 'data'.", "Name a data set: {name: ...}.")
             else:
                 dataset = self._choose(DATASET, (*path, "data"), entry.pop("data"))
-            evaluation = self._choose(EVALUATION, path, entry, name, [*EvaluateSettings.model_fields, "data"])
+            evaluation = self._choose(EVALUATION, path, entry, name, [*EvaluateSettings.model_fields, "card", "data"])
             if settings and dataset and evaluation:
-                evaluate[name] = Evaluate(evaluation, dataset, settings.stages, settings.every)
+                against = card and compared(card, evaluation, dataset, self.found)
+                evaluate[name] = Evaluate(
+                    evaluation, dataset, settings.stages, settings.every, settings.shuffled, against
+                )
         return evaluate
 
     def trackers(self) -> dict[str, Chosen]:

@@ -8,6 +8,9 @@ from mmbridge_registry.catalog import did_you_mean
 
 import mmbridge
 
+CARDS = "cards"
+"""Folder of the shipped evaluation cards."""
+
 
 def shipped_folder() -> Path:
     """Give the folder of shipped configs: inside the package when installed, beside it in a checkout."""
@@ -24,8 +27,13 @@ def shipped_configs() -> dict[str, Path]:
 def shipped_pipelines() -> dict[str, Path]:
     """List shipped configs of other things than runs, by folder and name: `capfilt/blip_large`."""
     folder = shipped_folder()
-    found = sorted(path for path in folder.glob("*/*.yaml") if path.parent.name != "base")
+    found = sorted(path for path in folder.glob("*/*.yaml") if path.parent.name not in ("base", CARDS))
     return {f"{path.parent.name}/{path.stem}": path for path in found}
+
+
+def shipped_cards() -> dict[str, Path]:
+    """List shipped evaluation cards by name."""
+    return {path.stem: path for path in sorted((shipped_folder() / CARDS).glob("*.yaml"))}
 
 
 def find_config(config: str | Path) -> Path:
@@ -37,13 +45,31 @@ def find_config(config: str | Path) -> Path:
     path = Path(config)
     if path.is_file():
         return path
-    shipped = shipped_configs() | shipped_pipelines()
+    cards = {f"{CARDS}/{name}": path for name, path in shipped_cards().items()}
+    shipped = shipped_configs() | shipped_pipelines() | cards
     written = path.as_posix()
     name = written.removeprefix("configs/").removesuffix(".yaml")
     if name in shipped:
         return _near(shipped[name])
     do = "`mmbridge ls` shows what is shipped."
     raise UserError(f"there is no config '{written}'{did_you_mean(name, shipped)}", do=do)
+
+
+def find_card(card: str | Path) -> Path:
+    """Find an evaluation card by its path, or a shipped one by its name (`coco_caption`).
+
+    Raises:
+        UserError: there is neither.
+    """
+    path = Path(card)
+    if path.is_file():
+        return path
+    shipped, written = shipped_cards(), path.as_posix()
+    name = written.removeprefix("configs/").removeprefix(f"{CARDS}/").removesuffix(".yaml")
+    if name in shipped:
+        return _near(shipped[name])
+    do = "`mmbridge ls` shows what is shipped."
+    raise UserError(f"there is no card '{written}'{did_you_mean(name, shipped)}", do=do)
 
 
 def _near(path: Path) -> Path:

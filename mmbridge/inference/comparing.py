@@ -1,14 +1,16 @@
 """Comparing: images and texts as scores and embeddings (BLIP-2, section 3.1)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
-from mmbridge_registry import Matched, TextBridge, Tokens, UserError
+from mmbridge_registry import ImageState, Matched, TextBridge, Tokens, UserError
 from torch import Tensor
+from torch.nn import functional as F
 
 from mmbridge.data.text import clean_caption
 from mmbridge.inference.encoded import EncodedFeatures, joined, matched
+from mmbridge.inference.interleaved import identity
 from mmbridge.inference.learned import temperature_of, text_bridge_in_step, text_bridge_of
 from mmbridge.inference.listing import Images, Picture, listed, several
 from mmbridge.inference.reading import Reading
@@ -43,9 +45,7 @@ class Comparing(Reading):
         ITM: the softmax, taken once, of the logits that are the mean over queries. ITC: the largest cosine over
         queries, without temperature.
         """
-        images, texts = listed(images), several(texts, "texts")
-        if len(images) != len(texts):
-            raise UserError(f"there are {len(images)} images and {len(texts)} texts.", do="Give one text per image.")
+        images, texts = _paired(images, texts)
         bridge = text_bridge_in_step(self.bridged, "match", "contrast")
         return joined(
             self.ask(
@@ -53,6 +53,33 @@ class Comparing(Reading):
                 lambda features, rows: [matched(bridge, bridge.encode_image(features), self.tokens(texts[rows]))],
             )
         )
+
+    def likelihood(self, images: Images, texts: Iterable[str]) -> Tensor:
+        """How likely the bridge's own decoder finds caption i of image i, as ITG counts it: [n,2].
+
+        The natural log of its probability, summed over its tokens and its end, and how many tokens those are. An image
+        that stands in several rows is encoded once.
+
+        Raises:
+            UserError: there are more or fewer texts than images, or the bridge has not learned to write.
+        """
+        images, texts = _paired(images, texts)
+        bridge = text_bridge_in_step(self.bridged, "decode")
+        keys = [identity(image) for image in images]
+        distinct = dict(zip(keys, images, strict=True))
+        place_of = {key: place for place, key in enumerate(distinct)}
+        owners, found = torch.tensor([place_of[key] for key in keys]), torch.empty(len(texts), 2)
+
+        def ask(features: Tensor, places: slice) -> list[None]:
+            state = bridge.encode_image(features)
+            for rows in torch.nonzero((owners >= places.start) & (owners < places.stop))[:, 0].split(self.batch_size):
+                own = state.select((owners[rows] - places.start).to(self.bridged.device))
+                tokens = self.tokens([texts[int(row)] for row in rows])
+                found[rows] = _likelihood(bridge, own, tokens).cpu()
+            return []
+
+        self.ask(list(distinct.values()), ask)
+        return found
 
     def embed_images(self, images: Images) -> Tensor:
         """L2-normalised query embeddings [n,Q,C]."""
@@ -95,6 +122,21 @@ class Comparing(Reading):
         """Tokens of texts as the bridge reads captions in training: cleaned, padded to the longest."""
         cleaned = [clean_caption(text) for text in texts]
         return text_bridge_of(self.bridged).tokenizer(cleaned).to(self.bridged.device)
+
+
+def _paired(images: Images, texts: Iterable[str]) -> tuple[Sequence[Picture], Sequence[str]]:
+    images, texts = listed(images), several(texts, "texts")
+    if len(images) != len(texts):
+        raise UserError(f"there are {len(images)} images and {len(texts)} texts.", do="Give one text per image.")
+    return images, texts
+
+
+def _likelihood(bridge: TextBridge, image: ImageState, tokens: Tokens) -> Tensor:
+    scored = tokens.mask[:, 1:].bool()
+    logits = bridge.vocabulary_logits(bridge.decode_text(image, tokens)[:, :-1][scored]).float()
+    found = torch.zeros(scored.shape, device=scored.device)
+    found[scored] = -F.cross_entropy(logits, tokens.ids[:, 1:][scored], reduction="none")
+    return torch.stack([found.sum(1), scored.sum(1)], 1)
 
 
 def _queries(bridge: TextBridge, features: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def put(
     counts = [count_images(prompt) for prompt in prompts]
     if max(counts, default=1) > 1 or len({id(image) for image in images}) < len(images):
         images = list(images)
-        keys = [_identity(image) for image in images]
+        keys = [identity(image) for image in images]
     else:
         keys = list(range(len(images)))
     first = {key: place for place, key in reversed(list(enumerate(keys)))}
@@ -48,7 +48,7 @@ def put(
     return results
 
 
-def _identity(image: Picture) -> Hashable:
+def identity(image: Picture) -> Hashable:
     """Equal paths and equal bytes are the same image; other objects are the same if they are one."""
     return image if isinstance(image, str | Path | bytes) else id(image)
 

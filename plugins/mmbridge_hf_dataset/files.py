@@ -2,6 +2,8 @@
 
 import re
 from glob import escape
+from hashlib import sha256
+from io import SEEK_END
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,12 @@ from mmbridge_registry import UserError
 from mmbridge_registry.annotated import cache_folder
 
 HUB_ID = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?")
+END = 2**16
+"""Bytes at the end of a file; reading large sets whole would keep a run waiting."""
 
 
-def open_source(source: str, subset: str | None, split: str | None) -> datasets.Dataset:
-    """Open a folder or a fetched hub id.
+def open_source(source: str, subset: str | None, split: str | None) -> tuple[datasets.Dataset, list[Path]]:
+    """Open a folder or a fetched hub id; give the table, and the files that it is read from in their order.
 
     Raises:
         UserError: it is nowhere, is no table, or `split` is needed or unfit.
@@ -27,6 +31,14 @@ def open_source(source: str, subset: str | None, split: str | None) -> datasets.
         return _open(folder, split)
     except (OSError, ValueError) as error:
         raise UserError(f"this is no table that `datasets` reads ({error}).", where=folder) from error
+
+
+def fingerprint(file: Path) -> str:
+    """Give a file's size and a sum of its end: there stand, in Parquet, the places and bounds of all columns."""
+    with file.open("rb") as opened:
+        size = opened.seek(0, SEEK_END)
+        opened.seek(max(0, size - END))
+        return f"{size} bytes, end sha256 {sha256(opened.read()).hexdigest()}"
 
 
 def _folder(source: str) -> Path:
@@ -53,23 +65,24 @@ def _fetched(repo: str, revision: str) -> Path:
         raise UserError(f"'{repo}' at {revision} is not in the hub's cache.", do=do) from error
 
 
-def _open(folder: Path, split: str | None) -> datasets.Dataset:
+def _open(folder: Path, split: str | None) -> tuple[datasets.Dataset, list[Path]]:
     if (folder / "dataset_dict.json").is_file():
         folder = folder / _chosen(sorted(path.parent.name for path in folder.glob("*/state.json")), split, folder)
     if (folder / "state.json").is_file():
-        return datasets.Dataset.load_from_disk(folder, keep_in_memory=False)
+        saved = datasets.Dataset.load_from_disk(folder, keep_in_memory=False)
+        return saved, [Path(file["filename"]) for file in saved.cache_files]
     files = sorted(file for file in folder.rglob("*") if file.suffix in (".parquet", ".arrow"))
     if not files:
         what = "there are no .parquet and no .arrow files in it."
         raise UserError(what, where=folder, do="Give a folder of `save_to_disk`; scripts of a set are never run.")
     files = _of_split(files, split, folder)
     if files[0].suffix == ".arrow":
-        return datasets.concatenate_datasets([datasets.Dataset.from_file(str(file)) for file in files])
+        return datasets.concatenate_datasets([datasets.Dataset.from_file(str(file)) for file in files]), files
     datasets.disable_progress_bars()
     names: list[Any] = [escape(str(file)) for file in files]  # these would be patterns
     table = datasets.Dataset.from_parquet(names, cache_dir=str(cache_folder() / "parquet"), keep_in_memory=False)
     assert isinstance(table, datasets.Dataset)
-    return table
+    return table, files
 
 
 def _of_split(files: list[Path], split: str | None, folder: Path) -> list[Path]:

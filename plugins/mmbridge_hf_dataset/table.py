@@ -1,6 +1,6 @@
 """A table of `datasets` as records."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from mmbridge_registry import Dataset, Record, UserError
 from mmbridge_registry.annotated import ImageRoot, numbered_id
 
 from mmbridge_hf_dataset import HfDatasetOptions
-from mmbridge_hf_dataset.files import open_source
+from mmbridge_hf_dataset.files import fingerprint, open_source
 
 CAPTIONS = ("caption", "text", "captions")
 ANSWERS = ("answers", "answer")
@@ -29,11 +29,16 @@ class Columns(NamedTuple):
 class HfTable(Dataset):
     """Records of a memory-mapped table; pickled it is the paths of its files."""
 
-    def __init__(self, table: datasets.Dataset, columns: Columns, root: ImageRoot | None) -> None:
-        self.table, self.columns, self.root = table, columns, root
+    def __init__(self, table: datasets.Dataset, columns: Columns, root: ImageRoot | None, files: list[Path]) -> None:
+        self.table, self.columns, self.root, self.files = table, columns, root, files
 
     def __len__(self) -> int:
         return len(self.table)
+
+    @property
+    def contents(self) -> Mapping[str, str]:
+        """Size and end of each file, in order; not its time, which a copy to another disk changes."""
+        return {f"{place:05d} {file.name}": fingerprint(file) for place, file in enumerate(self.files)}
 
     def read(self, index: int) -> Record:
         row, columns = self.table[index], self.columns
@@ -66,7 +71,7 @@ def open_dataset(options: HfDatasetOptions) -> HfTable:
     Raises:
         UserError: it is nowhere or empty, has other columns, or its images are paths and `images` is not set.
     """
-    table = open_source(options.source, options.subset, options.split)
+    table, files = open_source(options.source, options.subset, options.split)
     if len(table) == 0:
         raise UserError("there are no records in it.", where=options.source)
     columns = _columns(options, table.column_names)
@@ -75,7 +80,7 @@ def open_dataset(options: HfDatasetOptions) -> HfTable:
     if isinstance(table.features[columns.image], datasets.Image):
         # Bytes as they are: decoding is the framework's, which limits sizes and counts what is broken.
         table = table.cast_column(columns.image, datasets.Image(decode=False))
-    opened = HfTable(table, columns, ImageRoot(options.images) if options.images else None)
+    opened = HfTable(table, columns, ImageRoot(options.images) if options.images else None, files)
     try:
         opened.read(0)
     except ValueError as error:

@@ -38,6 +38,14 @@ class Attention(nn.Module):
         )
         return self.norm(rows + self.dropout(self.out(seen.transpose(1, 2).flatten(2))))
 
+    def weights(self, rows: Tensor, source: KeysValues) -> Tensor:
+        """Tell how much each of rows [B,R,D] takes from each place of a source: [B,heads,R,L], at least float32."""
+        queries, keys = self._split(self.query(rows)), source[0]
+        exact = torch.promote_types(keys.dtype, torch.float32)
+        with torch.autocast(keys.device.type, enabled=False):
+            scores = queries.to(exact) @ keys.to(exact).transpose(-2, -1) / queries.shape[-1] ** 0.5
+        return scores.softmax(-1)
+
     def _split(self, rows: Tensor) -> Tensor:
         return rows.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 

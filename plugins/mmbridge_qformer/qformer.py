@@ -20,6 +20,7 @@ from mmbridge_qformer.heads import ContrastHead, VocabularyHead
 from mmbridge_qformer.image_state import QFormerImages
 from mmbridge_qformer.lavis_names import to_lavis
 from mmbridge_qformer.layer import FeedForward, QFormerLayer
+from mmbridge_qformer.looking import looking
 from mmbridge_qformer.masks import visibility
 from mmbridge_qformer.passes import image_pass, look_at, match_pass, text_pass
 from mmbridge_qformer.reach import reaches
@@ -63,6 +64,10 @@ class QFormer(TextBridge):
     def forward(self, features: Tensor) -> Tensor:
         """Turn features [B,N,W] into queries [B,Q,D]: the image pass alone, all that a language model needs."""
         return self.encode_image(features).queries
+
+    def attention(self, features: Tensor) -> Tensor:
+        """Weights [L,B,Q,N] with which queries look at features [B,N,W] in the layers that do, averaged over heads."""
+        return looking(self.layers, lambda: self(features))
 
     def encode_image(self, features: Tensor) -> QFormerImages:
         normed = self.image_norm(self._full(features))

@@ -1,15 +1,20 @@
 """The protocol: rank by ITC, rank the best k again by ITM, in both directions."""
 
+from math import hypot
+
 import torch
-from mmbridge_registry import Dataset, EncodedImages, Evaluated, Evaluation, Example, Metric, VisionLanguage
+from mmbridge_registry import Dataset, EncodedImages, Evaluated, Evaluation, Metric, VisionLanguage
+from mmbridge_registry.intervals import of_share
 from torch import Tensor
 
 from mmbridge_retrieval import RetrievalOptions
 from mmbridge_retrieval.gallery import Gallery
-from mmbridge_retrieval.ranking import candidates, chance, found, hardest, ranks
+from mmbridge_retrieval.ranking import candidates, chance, found, hardest
+from mmbridge_retrieval.showing import examples, heatmap, predictions, searches
 
 KS = (1, 5, 10)
-SHOWN = 12
+COMPARED = 8
+"""Images, and as many texts, of the heat map."""
 FUSION = {"sum": "ITM logit + cosine", "itm": "ITM logit"}
 
 
@@ -28,16 +33,27 @@ class Retrieval(Evaluation):
         gallery = Gallery.of(dataset)
         truth, images = gallery.truth(), model.encode(gallery.images)
         similarity = cosine(images.embed(), model.embed_texts(gallery.texts))
-        metrics, to_text = recalls(similarity, similarity, truth, prefix="itc_"), similarity
+        metrics, to_text, to_image = recalls(similarity, similarity, truth, prefix="itc_"), similarity, similarity
+        rows, columns = gallery.sample(COMPARED)
+        block = torch.tensor(rows)[:, None], torch.tensor(columns)
+        compared, meaning = similarity[block], "largest cosine over queries"
         if self.options.fusion != "itc":
             by_image, by_text = candidates(similarity, self.options.candidates)
             hard = torch.zeros_like(truth).scatter_(1, hardest(similarity, truth)[:, None], True)
-            logits = match_where(images, gallery.texts, by_image | by_text | truth | hard)
-            score = logits[..., 1] + (similarity if self.options.fusion == "sum" else 0)
-            to_text = score.masked_fill(~by_image, -torch.inf)
-            to_image = score.masked_fill(~by_text, -torch.inf)
+            asked = by_image | by_text | truth | hard
+            asked[block] = True
+            logits = match_where(images, gallery.texts, asked)
+            to_text, to_image = fused(logits[..., 1], similarity, by_image, by_text, self.options.fusion)
             metrics |= recalls(to_text, to_image, truth) | {"itm_accuracy": itm_accuracy(logits, truth, hard)}
-        return Evaluated(metrics, self.protocol(gallery), examples(gallery, to_text, truth))
+            compared, meaning = logits[block].softmax(-1)[..., 1], "ITM probability"
+        return Evaluated(
+            metrics,
+            self.protocol(gallery),
+            examples(gallery, to_text, truth),
+            predictions(gallery, to_text, to_image, truth),
+            searches(gallery, to_image, truth),
+            heatmap(gallery, rows, columns, compared, meaning),
+        )
 
     def protocol(self, gallery: Gallery) -> str:
         """Say how the numbers were made."""
@@ -59,9 +75,17 @@ def cosine(images: Tensor, texts: Tensor) -> Tensor:
 def match_where(images: EncodedImages, texts: list[str], mask: Tensor) -> Tensor:
     """ITM logits [n,m,2] of the pairs in `mask` [n,m]; 0 elsewhere."""
     rows, columns = mask.nonzero(as_tuple=True)
-    logits = torch.zeros(*mask.shape, 2)
-    logits[rows, columns] = images.match(rows, [texts[column] for column in columns.tolist()])
+    matched = images.match(rows, [texts[column] for column in columns.tolist()])
+    logits = matched.new_zeros(*mask.shape, 2)
+    logits[rows, columns] = matched
     return logits
+
+
+def fused(itm: Tensor, itc: Tensor, by_image: Tensor, by_text: Tensor, fusion: str) -> tuple[Tensor, Tensor]:
+    """Scores [n,m] of texts for an image and of images for a text, from ITM logits and cosines; -inf where a pair is
+    no candidate."""
+    score = itm + itc if fusion == "sum" else itm
+    return score.masked_fill(~by_image, -torch.inf), score.masked_fill(~by_text, -torch.inf)
 
 
 def recalls(to_text: Tensor, to_image: Tensor, truth: Tensor, prefix: str = "") -> dict[str, Metric]:
@@ -75,16 +99,15 @@ def recalls(to_text: Tensor, to_image: Tensor, truth: Tensor, prefix: str = "") 
 
 
 def itm_accuracy(logits: Tensor, truth: Tensor, hard: Tensor) -> Metric:
-    """Mean of the accuracies on true pairs and on hard negatives, so that always saying one thing gives 0.5."""
+    """Mean of the accuracies on true pairs and on hard negatives, so that always saying one thing gives 0.5.
+
+    The interval is put together of those of the two shares (Zou and Donner, 2008).
+    """
     says_match = logits[..., 1] > logits[..., 0]
-    accuracy = (says_match[truth].double().mean() + (~says_match[hard]).double().mean()) / 2
-    return Metric(accuracy.item(), int(truth.sum() + hard.sum()), chance=0.5)
-
-
-def examples(gallery: Gallery, to_text: Tensor, truth: Tensor) -> list[Example]:
-    """The first images with the text that was found for each."""
-    found, right = to_text.argmax(1).tolist(), (ranks(to_text, truth) == 0).tolist()
-    return [
-        Example(image, gallery.texts[gallery.owner.index(place)], gallery.texts[found[place]], correct=right[place])
-        for place, image in enumerate(gallery.images[:SHOWN])
-    ]
+    answers = says_match[truth], ~says_match[hard]
+    shares = [right.double().mean().item() for right in answers]
+    ends = [of_share(int(right.sum()), len(right)) for right in answers]
+    accuracy = sum(shares) / 2
+    below, above = (hypot(*(share - end[side] for share, end in zip(shares, ends, strict=True))) / 2 for side in (0, 1))
+    interval = accuracy - below, accuracy + above
+    return Metric(accuracy, sum(map(len, answers)), chance=0.5, interval=interval)

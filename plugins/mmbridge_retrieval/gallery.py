@@ -14,6 +14,8 @@ class Gallery:
     """n images and m texts; text j belongs to image `owner[j]`."""
 
     images: list[bytes | Path | Image]
+    names: list[int | str]
+    """What files of predictions call the images: `image_id`, or the record's name where the dataset has no ids."""
     texts: list[str]
     owner: list[int]
 
@@ -24,7 +26,7 @@ class Gallery:
         Raises:
             UserError: an image has no text, or there is only one image.
         """
-        gallery, place_of = cls([], [], []), {}
+        gallery, place_of = cls([], [], [], []), {}
         for record in dataset:
             if not record.texts:
                 raise UserError(f"record '{record.name}' has no text to retrieve.", do="Evaluate on captions.")
@@ -33,6 +35,7 @@ class Gallery:
             place = place_of.setdefault(key, len(gallery.images))
             if place == len(gallery.images):
                 gallery.images.append(record.image)
+                gallery.names.append(record.name if record.image_id is None else record.image_id)
             gallery.texts.extend(record.texts)
             gallery.owner.extend([place] * len(record.texts))
         if len(gallery.images) < 2:
@@ -42,3 +45,9 @@ class Gallery:
     def truth(self) -> Tensor:
         """Mask [n,m] bool: text j belongs to image i."""
         return torch.tensor(self.owner) == torch.arange(len(self.images))[:, None]
+
+    def sample(self, size: int) -> tuple[list[int], list[int]]:
+        """Choose at most `size` images, always the same ones, and the first text of each."""
+        draw = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(0))
+        images = sorted(draw[:size].tolist())
+        return images, [self.owner.index(image) for image in images]

@@ -41,3 +41,10 @@ def chance(truth: Tensor, k: int) -> float:
 def hardest(similarity: Tensor, truth: Tensor) -> Tensor:
     """Column [n] of the most similar text that is not the row's own."""
     return similarity.masked_fill(truth, -torch.inf).argmax(1)
+
+
+def first(scores: Tensor, k: int) -> list[list[tuple[int, float]]]:
+    """Give the first k columns of each row with their scores, best first; those of score -inf are none."""
+    values, columns = scores.topk(min(k, scores.shape[1]), dim=1)
+    rows = zip(columns.tolist(), values.tolist(), strict=True)
+    return [[(column, value) for column, value in zip(*row, strict=True) if value > -torch.inf] for row in rows]

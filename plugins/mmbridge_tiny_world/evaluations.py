@@ -4,12 +4,11 @@ import json
 from collections.abc import Sequence
 
 from mmbridge_registry import Dataset, Evaluated, Evaluation, Example, Metric, Record, VisionLanguage
+from mmbridge_registry.examples import pick
 
 from . import WEIGHTS, AnswersOptions, CaptionsOptions
 from .chance import blind_answer, guessed_caption
 from .grammar import attributes_right, caption, parse, truth
-
-SHOWN = 12
 
 
 def all_records(dataset: Dataset) -> list[Record]:
@@ -44,11 +43,16 @@ class CaptionAttributes(Evaluation):
         }
         chance, ceiling = guessed_caption(scenes), ceilings(options.ceiling_of, records)
         metrics = {key: Metric.mean(each, chance[key], ceiling.get(key)) for key, each in values.items()}
+        truths, scores, exact = [caption(scene) for scene in scenes], values["attributes"], values["exact"]
         examples = [
-            Example(record.image, caption(scene), output, correct=said == wanted)
-            for record, scene, output, (said, wanted) in zip(records, scenes, outputs, pairs, strict=True)
+            Example(records[i].image, truths[i], outputs[i], correct=exact[i], score=scores[i], picked=picked)
+            for i, picked in pick(scores)
         ]
-        return Evaluated(metrics, self.protocol(records), examples[:SHOWN])
+        predictions = [
+            {"image_id": record.name, "caption": output, "references": [true], "attributes": score, "exact": right}
+            for record, output, true, score, right in zip(records, outputs, truths, scores, exact, strict=True)
+        ]
+        return Evaluated(metrics, self.protocol(records), examples, predictions)
 
     def protocol(self, records: Sequence[Record]) -> str:
         """Say how the numbers were made."""
@@ -77,11 +81,17 @@ class AnswerAccuracy(Evaluation):
             metrics[f"accuracy_{kind}"] = accuracy(
                 [records[i] for i in chosen], [right[i] for i in chosen], ceiling.get(f"answers_{kind}")
             )
+        scores = list(map(float, right))
         examples = [
-            Example(record.image, record.answers[0], text, record.question, correct)
-            for record, text, correct in zip(records, said, right, strict=True)
+            Example(records[i].image, records[i].answers[0], said[i], records[i].question, right[i], scores[i], picked)
+            for i, picked in pick(scores)
         ]
-        return Evaluated(metrics, self.protocol(records), examples[:SHOWN])
+        predictions = [
+            {"question_id": record.name, "question": record.question, "answer": text, "truth": [*record.answers]}
+            | {"score": score, "kind": record.facts["kind"]}
+            for record, text, score in zip(records, said, scores, strict=True)
+        ]
+        return Evaluated(metrics, self.protocol(records), examples, predictions)
 
     def protocol(self, records: Sequence[Record]) -> str:
         """Say how the numbers were made."""

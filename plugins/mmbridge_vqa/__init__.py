@@ -52,6 +52,9 @@ class VqaAccuracyOptions(Options):
     rules: Literal["official", "lavis", "exact"] = "official"
     """`official` is VQAv2's evaluator since March 2021; `lavis` the one before, which BLIP-2's VQAv2 and OK-VQA
     numbers come from; `exact` compares one true answer, as for GQA."""
+    lemmatise: bool = False
+    """Nouns and verbs of the model's answers by their lemmas, as BLIP-2's OK-VQA numbers have them; needs
+    `mmbridge[lemmatise]` and spaCy's `en_core_web_sm`."""
 
 
 def build_vqa(options: VqaOptions) -> Dataset:
@@ -69,7 +72,11 @@ def build_gqa(options: GqaOptions) -> Dataset:
 
 
 def build_vqa_accuracy(options: VqaAccuracyOptions) -> "Evaluation":
-    """Build the evaluation."""
+    """Build the evaluation.
+
+    Raises:
+        UserError: answers are to be lemmatised, and spaCy or its model is not installed.
+    """
     from mmbridge_vqa.evaluation import VqaAccuracy
 
     return VqaAccuracy(options)

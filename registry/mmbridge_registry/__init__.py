@@ -11,7 +11,7 @@ from mmbridge_registry.captioner import Captioner, Scorer
 from mmbridge_registry.catalog import Catalog, Offer, Plugin, PublishedFile
 from mmbridge_registry.dataset import Dataset
 from mmbridge_registry.errors import MmbridgeError, PluginError, UserError
-from mmbridge_registry.hooks import hookimpl
+from mmbridge_registry.hooks import API_VERSION, hookimpl
 from mmbridge_registry.kinds import (
     BRIDGE,
     CAPTIONER,
@@ -73,6 +73,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "API_VERSION",
     "BRIDGE",
     "CAPTIONER",
     "DATASET",

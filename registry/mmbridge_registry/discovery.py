@@ -9,6 +9,7 @@ import pluggy
 
 from mmbridge_registry import hooks
 from mmbridge_registry.catalog import Catalog, Plugin
+from mmbridge_registry.errors import MmbridgeError, PluginError
 
 GROUP = "mmbridge"
 ALLOW_LIST = "MMBRIDGE_PLUGINS"
@@ -49,7 +50,8 @@ def discover() -> Discovered:
         try:
             load(entry, plugin, found)
         except (Exception, SystemExit) as error:  # whatever a stranger's code raises at import
-            found.broken.append(Broken(plugin, f"{type(error).__name__}: {error}"))
+            kind = "" if isinstance(error, MmbridgeError) else f"{type(error).__name__}: "
+            found.broken.append(Broken(plugin, f"{kind}{error}"))
     return found
 
 
@@ -59,8 +61,16 @@ def installed() -> list[Plugin]:
 
 
 def load(entry: EntryPoint, plugin: Plugin, found: Discovered) -> None:
-    """Import one plugin, let it offer its parts, and register its hooks. Nothing is kept if any of that fails."""
+    """Import one plugin, let it offer its parts, and register its hooks. Nothing is kept if any of that fails.
+
+    Raises:
+        PluginError: it was written for another version of the contract.
+    """
     module = entry.load()
+    written_for = getattr(module, hooks.STATED, hooks.API_VERSION)
+    if written_for != hooks.API_VERSION:
+        what = f"it was written for version {written_for!r} of the plugin contract, this is {hooks.API_VERSION}."
+        raise PluginError(what, do=f"Install a {plugin.distribution} that fits.")
     alone = _manager()
     alone.register(module, name=plugin.name)
     alone.check_pending()

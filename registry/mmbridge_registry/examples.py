@@ -60,7 +60,5 @@ def pick(scores: Sequence[float], each: int = 4) -> list[tuple[int, Picked]]:
     best, rest = order[:each], order[each:]
     worst, others = rest[::-1][:each], sorted(rest[: max(0, len(rest) - each)])
     drawn = torch.randperm(len(others), generator=torch.Generator().manual_seed(0))[:each].tolist()
-    chosen: list[tuple[int, Picked]] = []
-    chosen += [(row, "best") for row in best]
-    chosen += [(others[place], "random") for place in drawn]
-    return chosen + [(row, "worst") for row in worst]
+    chosen: dict[Picked, list[int]] = {"best": best, "random": [others[place] for place in drawn], "worst": worst}
+    return [(row, why) for why, rows in chosen.items() for row in rows]

@@ -8,6 +8,10 @@ import pluggy
 from mmbridge_registry.catalog import Catalog
 
 PROJECT = "mmbridge"
+API_VERSION = 1
+"""Version of the contract: the next one may break a part that kept this one."""
+STATED = "mmbridge_api"
+"""Name in a plugin's module for the version that it was written for; without it, whichever there is."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)

@@ -94,4 +94,4 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, step: "Step") -> ObjectiveLoss:
-        """Add up the loss over this step's rows."""
+        """Add up the loss over this step's rows. Going backward is the framework's: it averages over the ranks too."""

@@ -53,7 +53,8 @@ def test_every_data_set_opens_where_the_yaml_says(tmp_path: Path, monkeypatch: p
 
     opened = {one.name: open_one(one, found.catalog) for one in data_sets(recipe)}
     assert {name: one.failure for name, one in opened.items() if one.failure} == {}
-    assert set(opened) == {f"data.{name}" for name in (*WEB, "coco", "visual_genome")} | {"evaluate.retrieval"}
+    both = "evaluate.retrieval, evaluate.caption_likelihood"
+    assert set(opened) == {f"data.{name}" for name in (*WEB, "coco", "visual_genome")} | {both}
     texts = {name: one.dataset[0].texts for name, one in opened.items() if one.dataset}
     assert texts["data.coco"] == ("A dog.",) and texts["data.visual_genome"] == ("a dog",)
     assert [texts[f"data.{name}"] for name in WEB] == [(f"a {name}",) for name in WEB]

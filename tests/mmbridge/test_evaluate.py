@@ -28,10 +28,11 @@ from PIL import Image
 from rich.console import Console
 from toys.answering import Eye, Voice, Words
 
-from mmbridge import checkpoint, evaluate, loading, results
+from mmbridge import checkpoint, due, evaluate, loading, results
 from mmbridge.assemble import assemble
 from mmbridge.cli import main
 from mmbridge.config import as_yaml, load_recipe
+from mmbridge.engine import alone
 from mmbridge.run_directory import RunDirectory
 
 CONFIG = """\
@@ -112,6 +113,12 @@ def trained(recipe, found):
     return model
 
 
+def evaluated(model, recipe, stage, directory, step):
+    """Make what is due, as a run on one rank does."""
+    chosen = due.due(recipe, stage, directory, step)
+    return evaluate.evaluate_stage(model, stage, step, chosen, directory, alone(recipe.run))
+
+
 def save(directory, recipe, found, stage, step, shift):
     """A checkpoint of a model whose every trained tensor is moved by `shift`; gives the model."""
     model = assemble(recipe, found.catalog)
@@ -157,7 +164,7 @@ def test_what_cannot_be_loaded_is_named(directory, recipe, found, tmp_path):
 
 def test_results_and_examples_are_written(directory, recipe, found):
     model = trained(recipe, found)
-    made = evaluate.evaluate_stage(model, recipe, "second", directory, step=4)
+    made = evaluated(model, recipe, "second", directory, 4)
     assert list(made) == ["second/whole/count", "second/often/count"]
     expected = {"value": 3, "n": 3, "chance": 0.5, "ceiling": None, "interval": None, "less_is_better": False}
     expected |= {"protocol": "counted", "step": 4}
@@ -169,12 +176,26 @@ def test_results_and_examples_are_written(directory, recipe, found):
     assert sizes == [(8, 4), (8, 4), (384, 192)]
 
 
+def test_where_queries_look_is_written_once_for_a_stage(directory, recipe, found, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Words, "attention", lambda self, features: asked.append(features) or looks(features))
+    evaluated(trained(recipe, found), recipe, "second", directory, step=4)
+    folder = directory.samples("second", "attention")
+    told = json.loads((folder / "attention.json").read_text())
+    assert [Image.open(folder / one["image"]).getpixel((0, 0)) for one in told] == [(0, 0, 0), (90, 0, 0), (180, 0, 0)]
+    assert len(asked) == 1 and len(asked[0]) == 3
+
+
+def looks(features):
+    return torch.full((1, len(features), Words.num_queries, features.shape[1]), 1 / features.shape[1])
+
+
 def test_before_the_projection_is_trained_the_bridge_writes(directory, recipe, found):
     model = trained(recipe, found)
     way_in = {name for name in model.learned if name.startswith("projection.")}
     model.learned -= way_in
     for stage, whose in (("first", "in 30"), ("second", "")):
-        evaluate.evaluate_stage(model, recipe, stage, directory, recipe.stages[stage].steps)
+        evaluated(model, recipe, stage, directory, recipe.stages[stage].steps)
         listed = json.loads((directory.samples(stage, "whole") / "examples.json").read_text())
         assert all(item["output"].endswith("in 30") == bool(whose) for item in listed)
         model.learned |= way_in
@@ -191,20 +212,20 @@ def test_before_the_projection_is_trained_the_bridge_writes(directory, recipe, f
     ],
 )
 def test_what_is_due(directory, recipe, found, stage, step, names):
-    assert list(evaluate.due(recipe, stage, directory, step)) == names
+    assert list(due.due(recipe, stage, directory, step)) == names
 
 
 def test_what_is_made_is_not_due_again(directory, recipe, found):
     model = trained(recipe, found)
-    evaluate.evaluate_stage(model, recipe, "second", directory, step=2)
-    assert not evaluate.due(recipe, "second", directory, 2)
-    assert list(evaluate.due(recipe, "second", directory, 4)) == ["whole", "often"]
+    evaluated(model, recipe, "second", directory, 2)
+    assert not due.due(recipe, "second", directory, 2)
+    assert list(due.due(recipe, "second", directory, 4)) == ["whole", "often"]
 
 
 def test_stages_are_merged_into_one_file(directory, recipe, found):
     model = trained(recipe, found)
     for stage in recipe.stages:
-        evaluate.evaluate_stage(model, recipe, stage, directory, recipe.stages[stage].steps)
+        evaluated(model, recipe, stage, directory, recipe.stages[stage].steps)
     assert len(results.read_results(directory.evaluation)) == 3
     assert not list(directory.path.glob("*.tmp"))
 
@@ -216,7 +237,7 @@ def test_training_is_not_disturbed(directory, recipe, found):
     torch.manual_seed(7)
     expected = torch.rand(2)
     torch.manual_seed(7)
-    evaluate.evaluate_stage(model, recipe, "first", directory, step=2)
+    evaluated(model, recipe, "first", directory, 2)
     assert torch.equal(torch.rand(2), expected)
     assert model.bridge.training and not model.vision_encoder.training
 

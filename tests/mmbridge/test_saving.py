@@ -161,20 +161,23 @@ def test_a_disk_that_never_took_one_stops_the_run(stage: Stage, monkeypatch: pyt
     assert stage.kept() == []
 
 
-def test_the_best_stays_beyond_the_newest(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stated", [{}, {"less_is_better": False}, {"less_is_better": True}], ids=str)
+def test_the_best_stays_beyond_the_newest(stated: dict[str, bool], tmp_path: Path) -> None:
     stage = Stage(tmp_path, keep=1, best="look/accuracy")
     values = {5: 0.2, 10: 0.9, 15: 0.4, 20: 0.9, 25: 0.1}
+    if stated.get("less_is_better"):
+        values = {step: -value for step, value in values.items()}
     with stage.saving as saving:
         for step, value in values.items():
             saving.after(step)
-            results = {f"{STAGE}/look/accuracy": {"value": value, "step": step}}
+            results = {f"{STAGE}/look/accuracy": {"value": value, "step": step} | stated}
             stage.directory.evaluation.write_text(json.dumps(results))
             saving.evaluated(step - 1)  # results of another step say nothing about this one
             saving.evaluated(step)
         saving.stands()
     assert stage.kept() == [10, 25], "of equals the first, and the newest"
     best = best_of(tmp_path / STAGE)
-    assert best is not None and (best.step, best.value) == (10, 0.9)
+    assert best is not None and (best.step, best.value) == (10, values[10])
     found, _ = checkpoint.newest(tmp_path / STAGE)
     assert found is not None and found.step == 25
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mmbridge_registry import VISION_ENCODER, PluginError
+from mmbridge_registry import API_VERSION, VISION_ENCODER, PluginError
 from mmbridge_registry.discovery import ALLOW_LIST, Discovered, discover, installed
+from toys.one_file_plugin import install
 
 HEAD = """
 from mmbridge_registry import VISION_ENCODER, Options, hookimpl
@@ -47,11 +48,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def add(site: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: str) -> None:
     """Write a distribution with one plugin, and admit it."""
-    (site / f"stray_{name}.py").write_text(code)
-    info = site / f"dist_{name}-1.5.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: dist-{name}\nVersion: 1.5\n")
-    (info / "entry_points.txt").write_text(f"[mmbridge]\n{name} = stray_{name}\n")
+    install(site, name, code)
     admitted = [*filter(None, [os.environ[ALLOW_LIST]]), name]
     monkeypatch.setenv(ALLOW_LIST, ",".join(admitted))
     importlib.invalidate_caches()
@@ -95,6 +92,15 @@ def test_a_broken_plugin_is_named_and_harms_nobody(kind: str, site: Path, monkey
     assert (broken.plugin.distribution, broken.plugin.version) == (f"dist-b_{kind}", "1.5")
     assert broken.cause.startswith(cause)
     assert [plugin.name for plugin in found.plugins] == ["a_good", "c_good"]
+
+
+def test_a_plugin_may_say_for_which_contract_it_was_written(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(site, monkeypatch, "fits", f"mmbridge_api = {API_VERSION}\n" + GOOD.format(part="fitting"))
+    add(site, monkeypatch, "old", "mmbridge_api = 0\n" + GOOD.format(part="outdated"))
+    found = discover()
+    assert names(found) == ["fitting"]
+    said = f"version 0 of the plugin contract, this is {API_VERSION}. Install a dist-old that fits."
+    assert [(broken.plugin.name, broken.cause) for broken in found.broken] == [("old", f"it was written for {said}")]
 
 
 def test_two_plugins_with_one_name_are_both_named(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,26 +1,21 @@
-"""Runs of the miniature in processes of their own, to be killed, stopped and starved.
-
-A fork server has imported everything once: a run starts within a second.
-"""
+"""Runs of the miniature in processes of their own, to be killed, stopped and starved."""
 
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
+
+from toys.ranks import SERVER
 
 SMALL = (
     "~evaluate", "run.threads=1", "run.workers=0", "run.log_every=1", "run.checkpoint_every=2", "run.device=cpu",
     "data.captions.size=64", "data.questions.size=64", "stages.representation.steps=6", "stages.generation.steps=4",
     "stages.representation.batch_size=4", "stages.generation.batch_size=4",
 )  # fmt: skip
-
-_server = get_context("forkserver")
-_server.set_forkserver_preload(["mmbridge.cli", "mmbridge.runner", "toys.ended_runs", "transformers", "open_clip"])
 
 
 def start(
@@ -40,7 +35,7 @@ def start(
     processes = []
     for rank in range(ranks):
         arguments = ["run", "blip2_tiny_opt", *all_options, f"run.directory={where}", *overrides]
-        process = _server.Process(target=_run, args=(where, rank, ranks, port, arguments, change, given))
+        process = SERVER.Process(target=_run, args=(where, rank, ranks, port, arguments, change, given))
         process.start()
         processes.append(process)
     return processes

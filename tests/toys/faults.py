@@ -3,12 +3,15 @@
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import torch
-from mmbridge_registry import Batch
+from mmbridge_registry import Batch, UserError
 
 
 def after_step(do: Callable[[], None], stage: str, at: int) -> None:
@@ -63,14 +66,35 @@ def room_until(_: int, stage: str, step: int, limit: int) -> None:
 
 
 def slow_evaluation(_: int, mark: str) -> None:
-    """Let evaluations take for ever, and say when one has begun."""
-    from mmbridge import runner
+    """Let the second batch of captions take a while, and say when it is asked for."""
 
-    def evaluate(*_: object, **__: object) -> None:
-        Path(mark).touch()
-        time.sleep(3600)
+    def slowly(number: int) -> None:
+        if number == 2:
+            Path(mark).touch()
+            time.sleep(2)
 
-    runner.evaluate_stage = evaluate  # type: ignore[assignment]
+    each_batch_of_captions(slowly)
+
+
+def counted_captions(rank: int, counted: str, *signal_: Any) -> None:
+    """Count the batches of captions that are asked for in a file, and send a signal as `signalled`."""
+    each_batch_of_captions(lambda number: Path(counted).write_text(str(number)))
+    signalled(rank, *signal_)
+
+
+def each_batch_of_captions(do: Callable[[int], object]) -> None:
+    """Do something before each batch of captions, given its number from 1; each is a part of its own."""
+    from mmbridge.asked import shared
+    from mmbridge.inference import Model
+
+    captioned, numbers = Model.caption, count(1)
+
+    def caption(*arguments: Any) -> list[str]:
+        do(next(numbers))
+        return captioned(*arguments)
+
+    shared.BATCHES = 1
+    Model.caption = caption  # type: ignore[method-assign]
 
 
 def nan_on_one_rank(rank: int, which: int, steps: tuple[int, ...]) -> None:
@@ -102,11 +126,20 @@ def signalled_and_noted(rank: int, folder: str, which: int, number: int, stage: 
     signalled(rank, which, number, stage, at)
 
 
-def unwrapped(_: int) -> None:
-    """Compute losses around DDP, as code does that calls a submodule."""
-    from mmbridge.engine import Engine
+def with_plugin(_: int, folder: str) -> None:
+    """Let this process find a plugin that was installed into a folder."""
+    sys.path.insert(0, folder)
 
-    Engine.distribute = lambda self, model: model  # type: ignore[method-assign]
+
+def mistaken(rank: int, which: int) -> None:
+    """Let one rank find a mistake that the others do not."""
+    from mmbridge import runner
+
+    def locate_all(*_: object) -> dict[str, Path]:
+        raise UserError("these weights are not on this machine.", where=f"host of rank {rank}")
+
+    if rank == which:
+        runner.locate_all = locate_all  # type: ignore[assignment]
 
 
 def spike(rank: int, which: int, step: int) -> None:

@@ -51,10 +51,11 @@ def one_step(
     stage: str,
     dtype: torch.dtype = torch.float64,
     model: BridgedModel | None = None,
+    rows: int = ROWS,
 ) -> tuple[Tensor, dict[str, Tensor], dict[str, int]]:
     """Give the loss of a stage's first step, the gradients, and the bytes of each part that this rank holds.
 
-    The step is that of the recipe's own model, in `dtype`, or of another.
+    The step is that of the recipe's own model, in `dtype`, or of another; all ranks together take `rows`.
     """
     found, here = discover(), Engine(torch.device("cpu"), collectives, None)
     model = place(model or assemble(recipe, found.catalog).to(dtype), recipe, here)
@@ -63,11 +64,22 @@ def one_step(
     chosen = recipe.stages[stage]
     objectives = prepare_stage(model, chosen, found.catalog)
     whole = here.distribute(StageModel(model, objectives, collectives, seed=3))
-    batch = made_up_batch(model, objectives, ROWS)
+    batch = made_up_batch(model, objectives, rows)
     own = list(batch.split(len(batch) // collectives.world_size))[collectives.rank]
-    loss = backward(here, whole, own, 1, None).loss
+    loss = backward(here, whole, own, 1, chosen.micro_batch_size).loss
     gradients = {name: tensor.grad for name, tensor in model.named_parameters() if tensor.grad is not None}
     return collectives.sum(loss) / collectives.world_size, gradients, held(model)
+
+
+def shared_out(
+    collectives: Collectives, rows: int, cases: list[tuple[str, str, int | None]]
+) -> list[tuple[Tensor, dict[str, Tensor], dict[str, int]]]:
+    """Take one step of `rows` rows for each (stage, placement, micro-batch)."""
+    recipes = (
+        recipe_of("blip2_tiny_opt", f"run.placement={placement}", f"stages.{stage}.micro_batch_size={size or 'null'}")
+        for stage, placement, size in cases
+    )
+    return [one_step(collectives, one, case[0], rows=rows) for one, case in zip(recipes, cases, strict=True)]
 
 
 def held(model: BridgedModel) -> dict[str, int]:

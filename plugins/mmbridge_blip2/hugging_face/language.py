@@ -47,6 +47,13 @@ FAMILIES = {
         {"num_layers": "encoder.block.", "num_decoder_layers": "decoder.block."},
     ),
 }
+ARCHITECTURES = {
+    ("opt", 2560, 32, 50272): "opt-2.7b",
+    ("opt", 4096, 32, 50272): "opt-6.7b",
+    ("t5", 2048, 24, 32128): "flan-t5-xl",
+    ("t5", 4096, 24, 32128): "flan-t5-xxl",
+}
+"""Language models that BLIP-2 was published with, by kind, width, layers and rows of the table."""
 HEAD = "lm_head.weight"
 """The one twin that may be a table of its own: a T5 of version 1.1, which FlanT5 is, has two."""
 
@@ -69,7 +76,7 @@ def read_language_model(folder: Folder) -> Part:
     notes = [*left_out, *_untwin(folder, family, found)]
     _check(folder, family, config, found)
     dtype = dtype_of(found.tensors)
-    section = {"name": family.name, "dtype": dtype}
+    section = {"name": family.name, "dtype": dtype, **_architecture(_settings(folder, config))}
     if family.name == "flan_t5":
         section["activation"] = "config"
         if dtype == "float16":
@@ -77,6 +84,15 @@ def read_language_model(folder: Folder) -> Part:
             notes.append("T5 is stored in float16, in which it overflows; here it computes in float32.")
     published = Published(TRANSFORMERS, config, found.tensors, folder.path)
     return Part(section, found.tensors, found.renamed, tuple(notes), published)
+
+
+def _architecture(settings: Any) -> dict[str, str]:
+    """Name the published geometry, if it is one: by it results are put beside published ones."""
+    rows = (
+        min(settings.vocab_size, 50272) if settings.model_type == "opt" else settings.vocab_size
+    )  # a placeholder's row
+    known = ARCHITECTURES.get((settings.model_type, settings.hidden_size, settings.num_hidden_layers, rows))
+    return {"architecture": known} if known else {}
 
 
 def _untwin(folder: Folder, family: Family, found: Sorted) -> list[str]:

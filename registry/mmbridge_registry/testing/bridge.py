@@ -18,6 +18,7 @@ def check_bridge(bridge: Bridge, encoder_width: int, num_tokens: int = 17) -> No
     expect(isinstance(bridge, Bridge), "a bridge derives from Bridge")
     features = torch.randn(3, num_tokens, encoder_width, generator=torch.Generator().manual_seed(0))
     _check_queries(bridge, features)
+    _check_attention(bridge, features)
     expect_saves(bridge, lambda part: part(features))
     check_reach(bridge, frozenset({"image"}), lambda: weighted_sum(bridge(features)))
 
@@ -34,6 +35,24 @@ def _check_queries(bridge: Bridge, features: Tensor) -> None:
         expect(bool((queries[0] - queries[1]).norm() > 0), "different images give different queries")
         low = bridge(features.bfloat16())
         expect(low.dtype == queries.dtype, "features of a bfloat16 encoder are read, in the bridge's own dtype")
+
+
+def _check_attention(bridge: Bridge, features: Tensor) -> None:
+    with state(bridge, grad=False, training=False):
+        queries, weights = bridge(features), bridge.attention(features)
+        expect(torch.equal(bridge(features), queries), "queries are the same after attention was asked for")
+        alone = [bridge.attention(row[None]) for row in features]
+    if weights is None:
+        return
+    want = (len(features), bridge.num_queries, features.shape[1])
+    expect(
+        weights.dim() == 4 and len(weights) > 0 and tuple(weights.shape[1:]) == want,
+        f"attention weights are [L, B, num_queries, N], with B, Q, N = {want}, not {list(weights.shape)}",
+    )
+    expect(bool((weights >= 0).all()), "attention weights are not negative")
+    expect_close(weights.sum(-1), torch.ones_like(weights[..., 0]), "the attention weights of a query add up to 1")
+    rows = [row for row in alone if row is not None]
+    expect_close(weights, torch.cat(rows, dim=1), "attention in a batch is what it is in its images alone")
 
 
 def check_reach(bridge: Bridge, passes: frozenset[Pass], loss: Callable[[], Tensor]) -> None:

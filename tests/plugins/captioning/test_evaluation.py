@@ -5,8 +5,13 @@ from pathlib import Path
 
 import pytest
 from mmbridge_captioning import CaptioningOptions, build_captioning
+from mmbridge_captioning.evaluation import of_domain
+from mmbridge_captioning.scores import cider_d
+from mmbridge_captioning.tokens import words
+from mmbridge_coco import NocapsOptions, build_nocaps
 from mmbridge_registry import Generation, Record, UserError
 from mmbridge_registry.testing.evaluation import check_evaluation
+from toys.annotation_files import write, write_images
 
 REFERENCE = json.loads(Path(__file__).with_name("pycocoevalcap.json").read_text())
 ITEMS = REFERENCE["items"][:60]
@@ -63,14 +68,72 @@ def test_the_model_is_asked_as_the_options_say_and_the_protocol_tells():
     options = CaptioningOptions(prompt="a photo of", generation=Generation(beams=5, min_new_tokens=8))
     evaluated, model = evaluate(records(), options=options)
     assert model.asked == ("a photo of", options.generation)
-    assert "60 images, 300 captions by people; prompt 'a photo of', 5 beams, 8 to 30 new tokens" in evaluated.protocol
+    asked = "prompt 'a photo of', 5 beams, length penalty 1, 8 to 30 new tokens; captions as written"
+    assert f"60 images, 300 captions by people; {asked}" in evaluated.protocol
 
 
-def test_the_best_and_the_worst_are_shown():
-    said = [example.output for example in evaluate(records())[0].examples]
-    scores = {item["candidate"]: item["cider_d"] for item in ITEMS}
-    assert len(said) == 12
-    assert min(scores[text] for text in said[:4]) > max(scores[text] for text in said[-4:])
+def test_the_best_and_the_worst_are_shown_with_their_scores():
+    evaluated, _ = evaluate(records())
+    scores = {line["caption"]: line["cider_d"] for line in evaluated.predictions}
+    assert [example.picked for example in evaluated.examples] == ["best"] * 4 + ["random"] * 4 + ["worst"] * 4
+    assert all(example.score == scores[example.output] for example in evaluated.examples)
+    said = [example.score for example in evaluated.examples]
+    assert said[:4] == sorted(scores.values(), reverse=True)[:4] and said[8:] == sorted(scores.values())[:4]
+
+
+def test_predictions_are_a_coco_result_file_with_truth_and_score():
+    evaluated, model = evaluate(records(domains=("in-domain", None)))
+    lines = json.loads(json.dumps(evaluated.predictions))
+    assert [line["image_id"] for line in lines] == list(range(60))
+    assert [line["caption"] for line in lines] == model.captions
+    assert [line["references"] for line in lines] == [item["references"] for item in ITEMS]
+    assert lines[0]["domain"] == "in-domain" and "domain" not in lines[1]
+    mean = sum(line["cider_d"] for line in lines) / 60
+    assert mean == pytest.approx(evaluated.metrics["cider_d"].value, abs=1e-12)
+
+
+def test_records_without_ids_go_by_their_names():
+    dataset = [Record(b"0", texts=("a dog",), name="a.jpg"), Record(b"1", texts=("a cat",), name="b.jpg")]
+    assert [line["image_id"] for line in evaluate(dataset)[0].predictions] == ["a.jpg", "b.jpg"]
+
+
+def test_spice_of_a_domain_is_the_mean_over_its_images():
+    texts = [("a", "dog"), ("a", "cat"), ("a", "cow")]
+    metrics = of_domain("near_domain", [0, 2], texts, [[text] for text in texts], {"spice": [0.5, 0.1, 0.0]})
+    assert (metrics["spice_near_domain"].value, metrics["spice_near_domain"].n) == (0.25, 2)
+
+
+def test_a_nocaps_file_gives_its_three_domains_and_all_of_them(tmp_path: Path):
+    domains = ("in-domain", "near-domain", "out-domain")
+    images = [
+        {
+            "id": number, "file_name": f"{number:04x}.jpg", "open_images_id": f"{number:04x}", "width": 8, "height": 8,
+            "coco_url": f"https://s3.amazonaws.com/nocaps/val/{number:04x}.jpg", "date_captured": "2018-11-06",
+            "license": 0, "domain": domains[number % 3],
+        }
+        for number in range(30)
+    ]  # fmt: skip
+    captions = [
+        {"id": 10 * number + place, "image_id": number, "caption": ITEMS[number]["references"][place % 5]}
+        for number in range(30)
+        for place in range(10)
+    ]
+    head = {"info": {"description": "nocaps"}, "licenses": [{"id": 0, "name": "CC BY 2.0"}]}
+    file = write(tmp_path / "nocaps_val.json", head | {"images": images, "annotations": captions})
+    folder = write_images(tmp_path / "val", [image["file_name"] for image in images])
+
+    class ByName(Scripted):
+        def caption(self, images, prompt, generation):
+            return [self.captions[int(Path(image).stem, 16)] for image in images]
+
+    dataset = build_nocaps(NocapsOptions(annotations=file, images=folder))
+    found = build_captioning(CaptioningOptions()).evaluate(ByName([item["candidate"] for item in ITEMS]), dataset)
+    said, written = [words(item["candidate"]) for item in ITEMS], [[*map(words, item["references"])] for item in ITEMS]
+    for first, step, name in ((0, 3, "_in_domain"), (1, 3, "_near_domain"), (2, 3, "_out_domain"), (0, 1, "")):
+        scores = cider_d(said[first:30:step], [texts * 2 for texts in written[first:30:step]])
+        metric = found.metrics[f"cider_d{name}"]
+        assert (metric.value, metric.n) == (pytest.approx(sum(scores) / len(scores), abs=1e-12), 30 // step)
+    assert [line["domain"] for line in found.predictions] == list(domains) * 10
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,30 @@ def test_arrow_files(tmp_path: Path) -> None:
     assert captions(opened(tmp_path / "saved")) == [f"caption {n}" for n in range(6)]
 
 
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "saved"])
+def test_contents_are_what_the_files_hold_wherever_they_lie(kind: str, tmp_path: Path) -> None:
+    def written(name: str, word: str) -> Dataset:
+        rows = table(caption=["x"] * 5 + [word])
+        if kind == "parquet":
+            (tmp_path / name).mkdir()
+            rows.to_parquet(tmp_path / name / "train.parquet")
+        else:
+            rows.save_to_disk(tmp_path / name)
+        if kind == "arrow":
+            (tmp_path / name / "state.json").unlink()
+        return opened(tmp_path / name)
+
+    one, copy, other = written("one", "red"), written("copy", "red"), written("other", "tan")
+    assert one.contents == copy.contents != other.contents
+    assert one.contents.keys() == other.contents.keys() and len(one.contents) == 1
+    assert pickle.loads(pickle.dumps(one)).contents == one.contents
+
+
+def test_contents_name_the_files_of_the_split(tmp_path: Path) -> None:
+    names = opened(in_parquet(tmp_path / "set"), split="train").contents.keys()
+    assert list(names) == [f"{n:05d} train-{n:05d}-of-00002.parquet" for n in range(2)]
+
+
 def test_a_subset(tmp_path: Path) -> None:
     in_parquet(tmp_path / "set" / "en")
     assert len(opened(tmp_path / "set", subset="en", split="train")) == 6

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from mmbridge_qformer import QFormerOptions, build_qformer
-from mmbridge_qformer.lavis_names import state_from_lavis
+from mmbridge_qformer.lavis_names import state_from_lavis, state_to_lavis
 from safetensors.torch import load_file
+from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
 GOLDENS = Path(__file__).parents[2] / "goldens"
 ENCODER_WIDTH = 48
@@ -81,3 +82,29 @@ def bridge(bridge32):
 @pytest.fixture
 def features(golden):
     return golden["features"].double()
+
+
+@pytest.fixture
+def theirs(bridge32):
+    """transformers' own Q-Former with the goldens' weights, without text; it wants features that are normed."""
+    geometry = bridge32.geometry
+    config = Blip2QFormerConfig(
+        hidden_size=geometry.width,
+        num_hidden_layers=geometry.layers,
+        num_attention_heads=geometry.heads,
+        intermediate_size=geometry.intermediate,
+        encoder_hidden_size=geometry.encoder_width,
+        cross_attention_frequency=geometry.cross_attention_every,
+        layer_norm_eps=geometry.norm_eps,
+        use_qformer_text_input=False,
+        attn_implementation="eager",
+    )
+    model, prefix = Blip2QFormerModel(config).eval(), "Qformer.bert."
+    state = {
+        name.removeprefix(prefix).replace("attention.self", "attention.attention"): tensor
+        for name, tensor in state_to_lavis(bridge32.state_dict()).items()
+        if name.startswith(prefix)
+    }
+    state |= {f"layernorm.{name}": state[f"embeddings.LayerNorm.{name}"] for name in ("weight", "bias")}
+    assert not model.load_state_dict(state, strict=False).missing_keys
+    return model

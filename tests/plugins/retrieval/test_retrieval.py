@@ -1,5 +1,6 @@
 """Retrieval against a reference that sorts one row at a time, with plain loops."""
 
+import json
 import math
 from collections import Counter
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from mmbridge_registry import TEXT_BRIDGE, Record, UserError
 from mmbridge_registry.discovery import discover
 from mmbridge_registry.kinds import EVALUATION
 from mmbridge_retrieval import RetrievalOptions, build_retrieval
+from mmbridge_retrieval.evaluation import itm_accuracy
 from mmbridge_retrieval.gallery import Gallery
 from mmbridge_retrieval.ranking import candidates, chance, found, ranks
 
@@ -178,18 +180,110 @@ def test_the_protocol_names_fusion_and_candidates():
     assert math.isclose(found.metrics["image_to_text_r1"].chance, 1 / 3)
 
 
+@settings(max_examples=30, deadline=None)
+@given(scenes(), st.booleans())
+def test_predictions_hold_what_the_recalls_were_counted_from(scene, by_itc):
+    owner, cosines, logits, k, fusion = scene
+    records = library(owner)
+    texts = [text for record in records for text in record.texts]
+    options = RetrievalOptions(candidates=k, fusion="itc" if by_itc else fusion)
+    evaluated = build_retrieval(options).evaluate(Scripted(cosines, logits, texts), records)
+    of_images, of_texts = evaluated.predictions[: len(records)], evaluated.predictions[len(records) :]
+    assert [line["image_id"] for line in of_images] == [record.name for record in records]
+    assert [(line["text_id"], line["text"]) for line in of_texts] == list(enumerate(texts))
+    for name, lines in (("image_to_text", of_images), ("text_to_image", of_texts)):
+        for top in (1, 5, 10):
+            hits = [line["rank"] is not None and line["rank"] <= top for line in lines]
+            metric = evaluated.metrics[f"{'itc_' if by_itc else ''}{name}_r{top}"]
+            assert metric.value == pytest.approx(sum(hits) / len(hits))
+        for line in lines:
+            assert line["scores"] == sorted(line["scores"], reverse=True) and len(line["found"]) <= 10
+            shown = [place for place, one in enumerate(line["found"], 1) if one in line["truth"]]
+            assert not shown or shown[0] <= line["rank"], "ties count against the model"
+            assert line["rank"] != 1 or shown[:1] == [1]
+    score = cosines if by_itc else logits[..., 1] + (cosines if fusion == "sum" else 0)
+    for row, line in enumerate(of_images):
+        assert line["scores"] == score[row, line["found"]].tolist()
+    json.dumps(evaluated.predictions, allow_nan=False)
+
+
+def test_searches_show_texts_by_the_place_of_their_image():
+    cosines = torch.eye(12) + torch.linspace(0, 0.1, 144).reshape(12, 12)
+    cosines[3, 3], cosines[7, 7] = 0.02, -0.5  # one image falls to some lower place, one to the last
+    texts = [f"text {place}" for place in range(12)]
+    records = Library(Record(f"image {place}".encode(), (text,)) for place, text in enumerate(texts))
+    model = Scripted(cosines, torch.zeros(12, 12, 2), texts)
+    found = build_retrieval(RetrievalOptions(fusion="itc")).evaluate(model, records).found
+    assert len(found) == 9
+    assert [one.text for one in found if not one.right[0]] == ["text 7", "text 3"]
+    assert not found[6].right[0], "the best, some others, the worst"
+    for one in found:
+        column = texts.index(one.text)
+        order = cosines[:, column].argsort(descending=True)[:5].tolist()
+        assert one.images == [records[row].image for row in order]
+        assert one.scores == cosines[order, column].tolist()
+        assert one.right == [row == column for row in order]
+
+
+@pytest.mark.parametrize("fusion", ["sum", "itc"])
+def test_the_heat_map_is_of_true_pairs_on_its_diagonal(fusion):
+    owner = [place // 2 for place in range(24)]
+    cosines, logits = torch.rand(12, 24), torch.rand(12, 24, 2)
+    records = Library(
+        Record(f"image {place}".encode(), (f"text {2 * place}", f"text {2 * place + 1}")) for place in range(12)
+    )
+    model = Scripted(cosines, logits, [f"text {place}" for place in range(24)])
+    found = build_retrieval(RetrievalOptions(fusion=fusion, candidates=2)).evaluate(model, records).heatmap
+    rows = [int(image.split()[1]) for image in found.images]
+    columns = [int(text.split()[1]) for text in found.texts]
+    assert len(set(rows)) == 8 and columns == [owner.index(row) for row in rows]
+    expected = cosines if fusion == "itc" else logits.softmax(-1)[..., 1]
+    assert torch.tensor(found.scores).allclose(expected[rows][:, columns])
+    assert found.meaning == ("largest cosine over queries" if fusion == "itc" else "ITM probability")
+
+
+def test_examples_are_those_whose_truth_stands_highest_and_lowest():
+    cosines = torch.eye(20) + torch.linspace(0, 0.1, 400).reshape(20, 20)
+    cosines[4, 4] = -1
+    texts = [f"text {place}" for place in range(20)]
+    model = Scripted(cosines, torch.zeros(20, 20, 2), texts)
+    shown = build_retrieval(RetrievalOptions(fusion="itc")).evaluate(model, library(range(20))).examples
+    assert [example.picked for example in shown] == ["best"] * 4 + ["random"] * 4 + ["worst"] * 4
+    last = next(example for example in shown if not example.correct)
+    assert (last.truth, last.output, last.score, last.picked) == ("text 4", "text 19", 1 / 20, "worst")
+    assert all(example.score == 1 and example.output == example.truth for example in shown if example.correct)
+
+
+def test_the_interval_of_itm_accuracy_covers_the_truth():
+    """Shares 0.9 and 0.6 of 40 answers each: the middle of 400 intervals holds 0.75 about 95 times in 100."""
+    draw, covered = torch.Generator().manual_seed(1), 0
+    truth, hard = torch.zeros(2, 40, dtype=torch.bool), torch.zeros(2, 40, dtype=torch.bool)
+    truth[0], hard[1] = True, True
+    for _ in range(400):
+        logits = torch.zeros(2, 40, 2)
+        logits[0, :, 1] = (torch.rand(40, generator=draw) < 0.9).float()
+        logits[1, :, 1] = (torch.rand(40, generator=draw) >= 0.6).float()
+        low, high = itm_accuracy(logits, truth, hard).interval
+        assert 0 <= low < high <= 1
+        covered += low <= 0.75 <= high
+    assert 0.92 <= covered / 400 <= 0.98
+    certain = itm_accuracy(logits.index_fill(2, torch.tensor([1]), 1.0), truth, hard)
+    assert certain.value == 0.5 and certain.interval[0] < 0.5 < certain.interval[1]
+
+
 def test_records_of_one_image_are_joined_and_those_without_id_are_not():
     records = Library(
         [
             Record(b"a", ("one",), image_id=0),
-            Record(b"b", ("two",)),
+            Record(b"b", ("two",), name="second"),
             Record(b"a", ("three",), image_id=0),
-            Record(b"c", ("four",)),
+            Record(b"c", ("four",), name="fourth"),
         ]
     )
     gallery = Gallery.of(records)
     assert gallery.images == [b"a", b"b", b"c"]
     assert (gallery.texts, gallery.owner) == (["one", "two", "three", "four"], [0, 1, 0, 2])
+    assert gallery.names == [0, "second", "fourth"]
 
 
 @pytest.mark.parametrize("records", [[Record(b"a", ("one",))], [Record(b"a", ("one",)), Record(b"b", question="?")]])

@@ -1,5 +1,6 @@
 """The parts: torch-free offer, records, evaluations that score the truth 1 and blindness at chance."""
 
+import json
 import subprocess
 import sys
 
@@ -16,10 +17,23 @@ from mmbridge_tiny_world import (
     offer_parts,
 )
 from mmbridge_tiny_world.grammar import captions
+from mmbridge_tiny_world.world import COLOURS
 from pydantic import ValidationError
 
 CAPTIONED = build_dataset(TinyWorldOptions(split="test", size=40))
 ASKED = build_dataset(TinyWorldOptions(split="test", size=40, ask=1))
+
+
+def test_contents_are_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sums() -> list[str]:
+        every = [{"split": "test"}, {"split": "test", "size": 40}, {}, {"seed": 1}, {"ask": 1.0}]
+        return [build_dataset(TinyWorldOptions(**options)).contents["drawn"] for options in every]
+
+    before = sums()
+    assert before == sums() and len(set(before)) == len(before)
+    monkeypatch.setattr("mmbridge_tiny_world.world.COLOURS", tuple(reversed(COLOURS)))
+    # As if another version of the code drew others; held-out scenes are remembered.
+    assert not set(before[2:]) & set(sums()[2:])
 
 
 class Oracle:
@@ -85,7 +99,7 @@ def test_captions_are_scored():
     worst = evaluation.evaluate(Blind(), CAPTIONED)
     assert worst.metrics["exact"].value == 0
     assert worst.metrics["attributes"].value == 0
-    assert not any(example.correct for example in worst.examples)
+    assert not any(example.correct or example.score for example in worst.examples)
 
 
 def test_answers_are_scored():
@@ -95,3 +109,34 @@ def test_answers_are_scored():
     blind = evaluation.evaluate(Blind(), ASKED).metrics
     assert 0 < blind["accuracy"].value <= blind["accuracy"].chance < 0.8
     assert sum(metric.n for name, metric in best.items() if name != "accuracy") == best["accuracy"].n == 40
+
+
+class Half(Oracle):
+    """Knows the first half of the records."""
+
+    def caption(self, images, prompt="", generation=None):
+        return super().caption(images, prompt)[:20] + [""] * 20
+
+    def answer(self, images, questions, prompt="", generation=None):
+        return super().answer(images, questions)[:20] + ["nothing"] * 20
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "dataset", "number"),
+    [
+        (build_captions(CaptionsOptions()), CAPTIONED, "image_id"),
+        (build_answers(AnswersOptions()), ASKED, "question_id"),
+    ],
+)
+def test_every_prediction_is_given_and_the_best_and_the_worst_are_shown(evaluation, dataset, number):
+    found = evaluation.evaluate(Half(), dataset)
+    lines = json.loads(json.dumps(found.predictions))
+    assert [line[number] for line in lines] == [f"test 0/{place}" for place in range(40)]
+    score = "attributes" if number == "image_id" else "score"
+    assert [line[score] for line in lines] == [1] * 20 + [0] * 20
+    if number == "image_id":
+        assert " ".join(lines[0]["caption"].split()) == lines[0]["references"][0] == CAPTIONED.read(0).texts[0]
+    else:
+        assert (lines[0]["answer"], lines[0]["truth"]) == (ASKED.read(0).answers[0], [ASKED.read(0).answers[0]])
+    assert [(one.picked, one.score) for one in found.examples[:4]] == [("best", 1.0)] * 4
+    assert [(one.picked, one.score) for one in found.examples[8:]] == [("worst", 0.0)] * 4

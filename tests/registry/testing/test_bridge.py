@@ -26,9 +26,18 @@ class Plain(Bridge):
         return self.map(features.to(self.map.weight.dtype).mean(1)).unflatten(-1, (2, 6))
 
 
+class Looking(Plain):
+    """A good bridge that tells where its queries look: where the first number is large, or small."""
+
+    def attention(self, features: Tensor) -> Tensor:
+        scores = features[..., 0] * torch.tensor([1.0, -1.0])[:, None, None]
+        return scores.softmax(-1).transpose(0, 1)[None]
+
+
 class TestBridge:
     def test_a_good_one_passes(self) -> None:
         check_bridge(Plain(), FEATURE)
+        check_bridge(Looking(), FEATURE)
 
     @pytest.mark.parametrize(
         ("promise", "changes"),
@@ -47,3 +56,19 @@ class TestBridge:
     def test_broken_promises(self, promise: str, changes: dict[str, Any]) -> None:
         with pytest.raises(AssertionError, match=promise):
             check_bridge(broken(Plain(), **changes), FEATURE)
+
+    @pytest.mark.parametrize(
+        ("promise", "attention"),
+        [
+            ("num_queries, N", lambda self, x: good(self, "attention")(x)[..., 1:]),
+            ("num_queries, N", lambda self, x: good(self, "attention")(x)[0]),
+            ("num_queries, N", lambda self, x: good(self, "attention")(x)[:0]),
+            ("not negative", lambda self, x: good(self, "attention")(x) * 3 - 2 / x.shape[1]),
+            ("add up to 1", lambda self, x: good(self, "attention")(x) * 1.1),
+            ("in its images alone", lambda self, x: good(self, "attention")(x * x.abs().mean())),
+            ("after attention was asked", lambda self, x: self.map.bias.data.add_(1).mean() * 0),
+        ],
+    )
+    def test_broken_attention(self, promise: str, attention: Any) -> None:
+        with pytest.raises(AssertionError, match=promise):
+            check_bridge(broken(Looking(), attention=attention), FEATURE)
