@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from mmbridge_registry import FORMAT, Exported, Format, UserError
 from mmbridge_registry.discovery import Discovered
 
-from mmbridge.loading import newest_of, opened, restored
+from mmbridge.loading import restored, trained_in
 from mmbridge.model import BridgedModel
 from mmbridge.model_card import model_card
 from mmbridge.recipe import Recipe
@@ -16,8 +16,10 @@ from mmbridge.settings import Quantize
 from mmbridge.weights import weights_of
 
 
-def export(run: Path, to: str, destination: Path, found: Discovered, stage: str | None = None) -> Exported:
+def export(source: Path, to: str, destination: Path, found: Discovered, stage: str | None = None) -> Exported:
     """Write what a stage (by default the last that has a checkpoint) has learned; it is there whole or not at all.
+
+    `source` is what `mmbridge.load` takes: a run, one checkpoint of it, or a checkpoint of another project.
 
     Raises:
         UserError: the run has nothing to export, nobody knows the format, a part does not fit it, or `destination`
@@ -26,8 +28,7 @@ def export(run: Path, to: str, destination: Path, found: Discovered, stage: str 
     offer = found.catalog.find(FORMAT, to, where="--to")
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise UserError("it exists already.", where=destination, do="Choose another name.")
-    directory, recipe = opened(run, found)
-    trained = newest_of(directory, recipe.stage_names, stage)
+    directory, recipe, trained = trained_in(source, found, stage)
     model = restored(_plain(recipe), found, trained, device="cpu")
     _take_along_own_encoder(model, recipe, directory)
     known: Format = offer.build(offer.options())

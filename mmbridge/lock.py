@@ -26,10 +26,18 @@ PACKAGES = ("mmbridge", "torch", "torchvision", "transformers", "tokenizers", "o
             "numpy", "pillow", "safetensors")  # fmt: skip
 SERIOUS = ("weights", "data")
 """What may not change inside a run: the steps that are left would be those of another run."""
+SUMMED_UP = {"code.": "the code of", "evaluate.": "the data of the evaluations"}
+"""Sections of which names are said, and how."""
 
 
-def facts_of(recipe: Recipe, found: Discovered, datasets: Mapping[str, Dataset], here: "Engine") -> dict[str, Any]:
-    """Say what a run depends on; `datasets` are those of its stages by name. Large weights are summed up once.
+def facts_of(
+    recipe: Recipe,
+    found: Discovered,
+    datasets: Mapping[str, Dataset],
+    evaluated: Mapping[str, Dataset],
+    here: "Engine",
+) -> dict[str, Any]:
+    """Say what a run depends on: `datasets` of its stages and those `evaluated`, by name. Large weights are read once.
 
     Raises:
         UserError: weights that are not here, or cannot be read.
@@ -42,7 +50,8 @@ def facts_of(recipe: Recipe, found: Discovered, datasets: Mapping[str, Dataset],
         "plugins": {plugin.name: f"{plugin.distribution} {plugin.version}" for plugin in found.plugins},
         "code": {"mmbridge": of_code(Path(__file__).parent)} | _code(recipe),
         "weights": _weights(recipe, found.catalog),
-        "data": {name: {"records": len(one), "contents": dict(one.contents)} for name, one in datasets.items()},
+        "data": _contents(datasets),
+        "evaluate": _contents(evaluated),
         "git": _commit(recipe.source.parent),
         "host": _host(here),
     }
@@ -81,16 +90,26 @@ def settle(path: Path, now: Mapping[str, Any]) -> tuple[dict[str, Any], str | No
         raise UserError(f"not readable ({error}).", where=path, do="Remove it.") from error
     changed = compare(before, now, path)
     earlier = [*before.get("earlier", []), *([changed] if changed else [])]
-    new = flat(now)
-    said = "; ".join(f"{key} {was} -> {new[key]}" for key, was in changed.items() if not key.startswith("code."))
-    code = [key.removeprefix("code.") for key in changed if key.startswith("code.")]
-    said = "; ".join(filter(None, [said, f"the code of {', '.join(code)}" if code else ""]))
+    said = _said(changed, flat(now))
     return {**now, **({"earlier": earlier} if earlier else {})}, f"changed since it began: {said}" if said else None
+
+
+def _said(changed: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Tell in words what has changed; sums say nothing to a reader, so of code and evaluations there are names only."""
+    said = [f"{key} {was} -> {now[key]}" for key, was in changed.items() if not key.startswith(tuple(SUMMED_UP))]
+    for section, title in SUMMED_UP.items():
+        names = dict.fromkeys(key.split(".")[1] for key in changed if key.startswith(section))
+        said += [f"{title} {', '.join(names)}"] if names else []
+    return "; ".join(said)
 
 
 def _comparable(lock: Mapping[str, Any]) -> dict[str, Any]:
     # The config is compared by key elsewhere; where a run lies and how many ranks it has changes nothing.
     return flat({key: value for key, value in lock.items() if key not in ("config", "git", "host", "earlier")})
+
+
+def _contents(datasets: Mapping[str, Dataset]) -> dict[str, Any]:
+    return {name: {"records": len(one), "contents": dict(one.contents)} for name, one in datasets.items()}
 
 
 def _weights(recipe: Recipe, catalog: Catalog) -> dict[str, dict[str, str]]:

@@ -24,18 +24,17 @@ towers and of the data apply to it as well."""
 
 def model_card(directory: RunDirectory, recipe: Recipe, trained: Checkpoint, catalog: Catalog) -> str:
     """Write the card of a checkpoint as Markdown."""
-    stage = trained.state["stage"]
     return "\n".join(
         [
             FRONT,
             f"# {directory.path.name}",
             "",
-            f"A vision-language model, assembled by mmbridge; exported after step {trained.step} of `{stage}`.",
+            f"A vision-language model, assembled by mmbridge; exported after step {trained.step} of `{trained.stage}`.",
             "",
             *_section("Parts", _parts(recipe, catalog)),
             *_section("Data", (_line(name, data.dataset) for name, data in recipe.data.items())),
             *_section("Training", _training(recipe)),
-            *_section("Results", _results(directory, stage)),
+            *_section("Results", _results(directory, trained)),
             *_section("Made with", _versions(directory)),
             *_section("Where the weights come from", _origin(directory)),
             "## Limits",
@@ -75,11 +74,11 @@ def _training(recipe: Recipe) -> Iterator[str]:
             yield f"- {key}: its weights were in {bits} in training and for the results below; here they are whole"
 
 
-def _results(directory: RunDirectory, stage: str) -> Iterator[str]:
+def _results(directory: RunDirectory, trained: Checkpoint) -> Iterator[str]:
     protocols: dict[str, str] = {}
     for key, result in read_results(directory.evaluation).items():
         of, evaluation, metric = key.split("/", 2)
-        if of != stage:
+        if of != trained.stage or result.get("step", trained.step) != trained.step:
             continue
         if not protocols:
             yield from ("| evaluation | metric | value | chance | n |", "|---|---|---|---|---|")

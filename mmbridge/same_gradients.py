@@ -25,7 +25,7 @@ def check_gradients(trained: Mapping[str, nn.Parameter], collectives: Collective
         raise MmbridgeError(
             f"the ranks have different gradients of {len(names)} of {len(trained)} trained tensors ({names[0]}, ...).",
             where="run.check_gradients",
-            do="A loss was computed around the wrapped model's forward, or on some ranks only.",
+            do="An objective called `backward` itself, or a loss was computed around the wrapped model's forward.",
         )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from mmbridge_registry.discovery import discover
 
-from mmbridge.cli.arguments import Json, RunFolder, print_json
+from mmbridge.cli.arguments import Json, print_json
 
 app = typer.Typer()
 
@@ -44,7 +44,9 @@ def import_(
 
 @app.command()
 def export(
-    run: RunFolder,
+    source: Annotated[
+        Path, typer.Argument(help="A run's or an import's folder, or one checkpoint of it.", show_default=False)
+    ],
     destination: Annotated[Path, typer.Argument(help="The folder or file to write.", show_default=False)],
     to: Annotated[str, typer.Option(help="The format, such as hf or lavis (`mmbridge ls`).", show_default=False)],
     stage: Annotated[str | None, typer.Option(help="The stage; by default the last that has a checkpoint.")] = None,
@@ -55,7 +57,7 @@ def export(
 
     from mmbridge.exporting import export as write
 
-    exported = write(run, to, destination, found, stage)
+    exported = write(source, to, destination, found, stage)
     if json:
         return print_json({key: dict(v) if key == "renamed" else v for key, v in vars(exported).items()})
     typer.echo(f"{exported.title}: {len(exported.renamed)} tensors")

@@ -10,6 +10,7 @@ from mmbridge_registry import MmbridgeError, UserError
 from mmbridge.collectives import Collectives
 from mmbridge.data.limit import too_many
 from mmbridge.data.samples import BadSample, name_some
+from mmbridge.failing import of_first
 
 
 class Quarantine:
@@ -40,7 +41,7 @@ class Quarantine:
         if reported:
             self._note(self._of_all(new))
         if failed:
-            raise self._first(failure)
+            raise of_first(failure, self.collectives)
         if too_many(len(self.bad), self.seen, self.max_bad_fraction):
             what = f"{len(self.bad)} of {self.seen} samples cannot be used, more than {self.max_bad_fraction:.2%}: "
             raise UserError(
@@ -52,15 +53,6 @@ class Quarantine:
     def _of_all(self, new: Sequence[BadSample]) -> Iterator[BadSample]:
         for text in self.collectives.gather_texts(json.dumps([asdict(sample) for sample in new])):
             yield from (BadSample(**fields) for fields in json.loads(text))
-
-    def _first(self, failure: MmbridgeError | None) -> MmbridgeError:
-        """Give the failure of the first rank that has one, as that rank would tell it."""
-        own = failure and {"code": failure.exit_code, "what": failure.what, "where": failure.where, "do": failure.do}
-        told = [json.loads(text) for text in self.collectives.gather_texts(json.dumps(own))]
-        first = next(one for one in told if one is not None)
-        error = MmbridgeError(first["what"], where=first["where"], do=first["do"])
-        error.exit_code = first["code"]
-        return error
 
     def _note(self, bad: Iterable[BadSample]) -> None:
         for sample in bad:

@@ -48,7 +48,16 @@ def test_every_difference_has_its_section(tmp_path: Path) -> None:
     assert not found.same
 
 
-@pytest.mark.parametrize("change", [{"lr": 2e-4}, {"lock": {"packages": {"torch": "3"}}}, {"loss": 2.0}, {"r1": 0.6}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lr": 2e-4},
+        {"lock": {"packages": {"torch": "3"}}},
+        {"lock": {"evaluate": {"search": {"records": 9}}}},
+        {"loss": 2.0},
+        {"r1": 0.6},
+    ],
+)
 def test_any_one_difference_is_one(tmp_path: Path, change: dict) -> None:
     assert not diff(write(tmp_path / "a"), write(tmp_path / "b", **change)).same
 

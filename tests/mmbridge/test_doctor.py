@@ -1,5 +1,6 @@
 """Doctor: plugins that fail, crash, hang or are slow are named, and harm nobody."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from mmbridge_registry.discovery import discover, installed
 
 from mmbridge.doctor import examine
 
+NEEDY = "data.captions={name: nothing}"
 LIGHT = """
 from mmbridge_registry import DATASET, Options, hookimpl
 class Nothing(Options):
@@ -54,6 +56,7 @@ def test_a_healthy_plugin(plugin) -> None:
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("import os; os._exit(7)", "its process ended with status 7: no message"),
         ("raise SystemExit('bye')", "SystemExit: bye"),
+        ("mmbridge_api = 7", "it was written for version 7 of the plugin contract, this is 1."),
         ("print('mmbridge-doctor nonsense'); import os, sys; sys.stdout.flush(); os._exit(3)", "status 3"),
     ],
 )
@@ -68,6 +71,18 @@ def test_a_plugin_that_hangs(plugin) -> None:
 def test_a_plugin_that_imports_torch(plugin, tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("")  # stands in: the real one takes seconds
     assert examine(plugin(f"import torch\n{LIGHT}")).torch_free is False
+
+
+def test_a_run_that_does_not_need_an_ill_plugin_works(plugin) -> None:
+    plugin("mmbridge_api = 7" + LIGHT)
+    said = {
+        words: subprocess.run([sys.executable, "-m", "mmbridge", *words], capture_output=True, text=True, check=False)
+        for words in (("plugins", "list"), ("validate", "blip2_tiny_opt"), ("validate", "blip2_tiny_opt", NEEDY))
+    }
+    listed, fine, needs_it = said.values()
+    assert listed.returncode == fine.returncode == 0 and "version 7" in listed.stdout
+    assert needs_it.returncode == 2
+    assert "plugin 'doctored' (doctored-parts 3.4) could not be loaded: it was written for version 7" in needs_it.stderr
 
 
 def test_a_plugin_that_exits_does_not_stop_discovery(plugin, monkeypatch: pytest.MonkeyPatch) -> None:

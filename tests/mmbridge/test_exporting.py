@@ -9,11 +9,13 @@ import torch
 from mmbridge_registry import UserError
 from mmbridge_registry.discovery import discover
 from mmbridge_tiny_world import TinyWorldOptions, build_dataset
+from safetensors.torch import load_file
 from torch.testing import assert_close
+from toys.tiny_run import write_run
 from transformers import AutoProcessor, Blip2ForConditionalGeneration, Blip2ForImageTextRetrieval
 
 import mmbridge
-from mmbridge import cli
+from mmbridge import checkpoint, cli
 from mmbridge.data.images import open_image
 from mmbridge.data.text import clean_caption
 from mmbridge.exporting import export
@@ -146,3 +148,26 @@ def test_the_command_prints_what_has_no_place(trained: Path, folder: Path, capsy
     report = json.loads(capsys.readouterr().out)
     assert any("temp" in lost for lost in report["lost"])
     assert (folder / "again" / "mmbridge.json").exists()
+
+
+def test_one_checkpoint_of_a_run_is_exported_by_its_path(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    (last,) = (run / "checkpoints" / "generation").iterdir()
+    moved = {name: tensor + 1 for name, tensor in checkpoint.read(last).weights().items()}
+    state = {"stage": "generation", "step": 1, "learned": sorted(moved)}
+    earlier = checkpoint.write(last.parent, checkpoint.Snapshot.of(moved, state), keep=2)
+    result = {"value": 0.5, "chance": 0.1, "n": 8, "protocol": "greedy", "step": checkpoint.read(last).step}
+    (run / "evaluation.json").write_text(json.dumps({"generation/captions/attributes": result}))
+    for source in (earlier, last, run):
+        export(source, "hf", tmp_path / f"of {source.name}", discover())
+    first, second, newest = (
+        load_file(tmp_path / f"of {source.name}" / "model.safetensors")["query_tokens"]
+        for source in (earlier, last, run)
+    )
+    assert torch.equal(second, newest)
+    assert_close(first, second + 1)
+    cards = [(tmp_path / f"of {source.name}" / "README.md").read_text() for source in (earlier, last)]
+    assert "after step 1 of `generation`" in cards[0]
+    assert ["| attributes |" in card for card in cards] == [False, True], "results are those of the checkpoint"
+    with pytest.raises(UserError, match="a checkpoint of stage 'generation', not of 'representation'"):
+        export(earlier, "hf", tmp_path / "no", discover(), stage="representation")

@@ -6,7 +6,14 @@ import signal
 from pathlib import Path
 
 import pytest
+from mmbridge_registry.discovery import discover
 from toys import ended_runs, faults
+from toys.one_file_plugin import HASTY, install
+
+from mmbridge.config import load_recipe
+from mmbridge.engine import alone
+from mmbridge.lock import facts_of
+from mmbridge.run_directory import RunDirectory
 
 RUN = "blip2_tiny_opt"
 STEPS = [("representation", step) for step in range(1, 7)] + [("generation", step) for step in range(1, 5)]
@@ -54,12 +61,37 @@ def test_a_run_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_gradients_that_were_not_averaged_are_noticed(tmp_path: Path) -> None:
-    options = ("run.check_gradients=true", "stages.representation.steps=2")
-    codes = ended_runs.finish(ended_runs.start(tmp_path, *options, ranks=2, change=faults.unwrapped))
+def test_an_objective_that_goes_backward_by_itself_is_noticed(tmp_path: Path) -> None:
+    """DDP averages all that the returned loss reaches; a plugin's own backward leaves each rank its own gradient."""
+    install(tmp_path, "hasty", HASTY)
+    stage = "stages.representation"
+    options = ("run.check_gradients=true", f"~{stage}.objectives.itg", f"{stage}.objectives.hasty={{}}")
+    given = [str(tmp_path)]
+    codes = ended_runs.finish(ended_runs.start(tmp_path, *options, ranks=2, change=faults.with_plugin, given=given))
     assert codes == [1, 1]
-    assert "the ranks have different gradients" in ended_runs.said(tmp_path)
+    assert "the ranks have different gradients of" in ended_runs.said(tmp_path)
     assert "bridge." in ended_runs.said(tmp_path)
+    assert not (tmp_path / RUN / "metrics.jsonl").exists(), "before anything was learned from it"
+
+
+@pytest.mark.slow
+def test_other_weights_are_refused_on_all_ranks_and_one_says_so(tmp_path: Path) -> None:
+    found = discover()
+    recipe = load_recipe("blip2_tiny_opt", [*ended_runs.SMALL, f"run.directory={tmp_path}"], found)
+    lock = facts_of(recipe, found, {}, {}, alone(recipe.run))
+    lock["weights"]["tiny/opt"]["content"] = "sha256 other"
+    RunDirectory.of(recipe).write_start(recipe, {"weights": lock["weights"]})
+    assert ended_runs.finish(ended_runs.start(tmp_path, ranks=2)) == [2, 2]
+    assert "this run began with weights.tiny/opt.content = sha256 other, now it is " in ended_runs.said(tmp_path)
+    assert "this run began" not in ended_runs.said(tmp_path, rank=1)
+
+
+@pytest.mark.slow
+def test_a_mistake_that_one_rank_alone_finds_is_said_with_its_number(tmp_path: Path) -> None:
+    processes = ended_runs.start(tmp_path, "run.rank_timeout=15", ranks=2, change=faults.mistaken, given=[1])
+    assert [ended_runs.finish([process])[0] for process in reversed(processes)] == [2, 1]
+    assert "\nrank 1: host of rank 1: these weights are not on" in f"\n{ended_runs.said(tmp_path, rank=1)}"
+    assert "these weights" not in ended_runs.said(tmp_path)
 
 
 @pytest.mark.slow

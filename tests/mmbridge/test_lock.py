@@ -1,14 +1,17 @@
 """run.lock.json: what it says, what it hides, and what a run that goes on makes of a difference."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 from mmbridge_registry import Dataset, Record, UserError
 from mmbridge_registry.discovery import discover
+from mmbridge_tiny_world import WEIGHTS
 
 from mmbridge import fingerprints
 from mmbridge.collectives import Collectives
@@ -33,9 +36,9 @@ class Shards(Dataset):
         raise ValueError
 
 
-def facts(*shards: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
-    found = discover()
-    return facts_of(load_recipe("blip2_tiny_opt", overrides, found), found, {"captions": Shards(*shards)}, HERE)
+def facts(*shards: str, overrides: tuple[str, ...] = (), evaluated: tuple[str, ...] = ("e",)) -> dict[str, Any]:
+    found, datasets = discover(), ({"captions": Shards(*shards)}, {"search": Shards(*evaluated)})
+    return facts_of(load_recipe("blip2_tiny_opt", overrides, found), found, *datasets, HERE)
 
 
 def test_it_says_what_a_result_depends_on() -> None:
@@ -48,17 +51,42 @@ def test_it_says_what_a_result_depends_on() -> None:
     assert json.loads(json.dumps(lock)) == lock == facts("3 bytes")
 
 
-def test_a_hub_revision_and_a_folder_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import mmbridge.lock as module
+def in_hub_cache(cache: Path, repo: str, source: Path, commit: str, revision: str = "main") -> None:
+    """Lay a folder's files into the hub's cache as a download does: blobs by their sums, snapshots of links, refs."""
+    home = cache / f"models--{repo.replace('/', '--')}"
+    snapshot = home / "snapshots" / commit
+    for folder in (home / "blobs", home / "refs", snapshot):
+        folder.mkdir(parents=True, exist_ok=True)
+    for file in source.iterdir():
+        blob = home / "blobs" / sha256(file.read_bytes()).hexdigest()
+        blob.write_bytes(file.read_bytes())
+        (snapshot / file.name).symlink_to(Path("../../blobs") / blob.name)
+    (home / "refs" / revision).write_text(commit)
 
-    snapshot = tmp_path / "models--google--flan" / "snapshots" / "0a1b2c"
-    snapshot.mkdir(parents=True)
-    (snapshot / "model.safetensors").write_bytes(b"x")
-    monkeypatch.setattr(module, "locate_all", lambda recipe, catalog: {
-        "google/flan": snapshot, str(snapshot): snapshot, "random": "random"})  # fmt: skip
-    weights = facts()["weights"]
-    assert weights["google/flan"]["found"] == "hub, revision 0a1b2c"
-    assert weights[str(snapshot)]["found"] == "file or folder" and "random" not in weights
+
+@pytest.mark.parametrize("named", ["maker/opt", "maker/opt@v1"])
+def test_a_hub_id_is_locked_to_its_commit(named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    first, second, revision = "a" * 40, "b" * 40, named.partition("@")[2] or "main"
+    overrides = (f"model.language_model.weights={named}",)
+    in_hub_cache(tmp_path / "hub", "maker/opt", WEIGHTS / "opt", first, revision)
+    before = facts("a", overrides=overrides)
+    assert before["weights"][named]["found"] == f"hub, revision {first}"
+    (tmp_path / "lock").write_text(json.dumps(before))
+    assert settle(tmp_path / "lock", facts("a", overrides=overrides)) == (before, None)
+    in_hub_cache(tmp_path / "hub", "maker/opt", WEIGHTS / "opt", second, revision)  # a branch moved on, or a tag
+    with pytest.raises(
+        UserError, match=rf"maker/opt\S*\.found = hub, revision {first}, now it is hub, revision {second}"
+    ):
+        settle(tmp_path / "lock", facts("a", overrides=overrides))
+
+
+def test_a_snapshot_named_by_its_path_is_a_folder(tmp_path: Path) -> None:
+    in_hub_cache(tmp_path, "maker/opt", WEIGHTS / "opt", "a" * 40)
+    snapshot = next(tmp_path.glob("*/snapshots/*"))
+    weights = facts("a", overrides=(f"model.language_model.weights={snapshot}",))["weights"]
+    assert weights[str(snapshot)]["found"] == "file or folder"
+    assert weights[str(snapshot)]["content"] == facts("a")["weights"]["tiny/opt"]["content"]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +125,16 @@ def test_other_versions_are_said_and_remembered(tmp_path: Path) -> None:
     path.write_text(json.dumps(lock))
     again, said = settle(path, now)
     assert said is None and again["earlier"] == lock["earlier"]
+
+
+def test_other_data_of_an_evaluation_are_said_and_no_reason_to_refuse(tmp_path: Path) -> None:
+    path, before = tmp_path / "lock", facts("a", evaluated=("e", "f"))
+    path.write_text(json.dumps(before))
+    lock, said = settle(path, facts("a", evaluated=("e", "changed")))
+    assert said == "changed since it began: the data of the evaluations search"
+    assert lock["earlier"] == [{"evaluate.search.contents.00001 00001.tar": "f"}]
+    assert lock["evaluate"]["search"]["contents"]["00001 00001.tar"] == "changed"
+    assert settle(path, facts("a", evaluated=("e",)))[1] == said, "one shard less is fewer records"
 
 
 def test_a_lock_of_before_says_less_and_is_no_reason_to_refuse(tmp_path: Path) -> None:

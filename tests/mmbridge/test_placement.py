@@ -10,9 +10,10 @@ import pytest
 import torch
 from mmbridge_registry.blocks import stacked
 from torch import nn
-from toys.placed import placed, recipe_of
+from toys.placed import placed, recipe_of, shared_out
 from toys.ranks import on_ranks
 
+from mmbridge.collectives import Collectives
 from mmbridge.placement import is_sharded
 
 CASES = [("blip2_tiny_opt", "generation"), ("blip2_tiny", "generation")]
@@ -75,6 +76,24 @@ def test_a_run_with_sharded_towers_learns_and_answers_as_one_with_whole_ones(two
     results = [json.loads((two_ranks.folder / name / "evaluation.json").read_text()) for name in PLACEMENTS]
     assert results[0] and results[0].keys() == results[1].keys()
     assert all(results[1][key]["value"] == pytest.approx(results[0][key]["value"], abs=1e-4) for key in results[0])
+
+
+@pytest.mark.slow
+def test_32_rows_have_one_gradient_however_they_are_shared_out() -> None:
+    """Alone and whole; four times 8 in turn; 8 on each of four ranks, there with sharded towers and in turn too."""
+    stages = ("representation", "generation")
+    alone = [(stage, "replicate", size) for stage in stages for size in (None, 8)]
+    on_four = [(stage, *how) for stage in stages for how in (("replicate", None), ("shard", 2))]
+    steps = dict(zip(alone, shared_out(Collectives(), 32, alone), strict=True))
+    ranks = on_ranks(4, shared_out, 32, on_four)
+    found = [(case, step) for rank in ranks for case, step in zip(on_four, rank, strict=True)]
+    for case, (loss, gradients, _) in [*steps.items(), *found]:
+        whole_loss, whole, _ = steps[case[0], "replicate", None]
+        torch.testing.assert_close(loss, whole_loss, rtol=1e-6, atol=0)  # logged in float32
+        assert gradients.keys() == whole.keys() and len(whole) > 50
+        norm = torch.stack([gradient.norm() for gradient in whole.values()]).norm()
+        for name, gradient in gradients.items():
+            assert (gradient - whole[name]).norm() <= 1e-10 * norm, (case, name)
 
 
 def test_what_is_sharded_if_nobody_says_it() -> None:
