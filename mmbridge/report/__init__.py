@@ -2,48 +2,45 @@
 
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from mmbridge import figures
+from mmbridge.report.attention import attentions
 from mmbridge.report.curves import panels
 from mmbridge.report.gallery import galleries
+from mmbridge.report.mixture import mixtures
+from mmbridge.report.page import put, rendered
+from mmbridge.report.provenance import locked
 from mmbridge.report.reading import RunRecord, read
-from mmbridge.report.results import result_groups
-from mmbridge.report.summary import bridge_figure, parts, stages, took
-from mmbridge.run_directory import RunDirectory
+from mmbridge.report.results import columns, result_groups
+from mmbridge.report.searches import retrievals
+from mmbridge.report.summary import bridge_figure, facts, parts, stages, took
 
 
-def write(run: Path) -> Path:
-    """Write `report.html` of a run, whole or not at all, from as much as is there yet; give its path.
+def write(run: Path, target: Path | None = None) -> Path:
+    """Write a run's report, by default its `report.html`, from as much as is there yet; give its path.
 
     Raises:
-        UserError: the directory is no run.
+        UserError: the directory is no run, or a file of it cannot be read.
     """
-    target = RunDirectory(run).report
-    partial = target.with_suffix(".html.tmp")
-    partial.write_text(render(read(run)), encoding="utf-8")
-    return partial.replace(target)
+    record = read(run)
+    return put(render(record), target or record.directory.report)
 
 
 def render(record: RunRecord) -> str:
-    """Turn what is known of a run into HTML. Everything is escaped: captions are other people's words."""
-    environment = Environment(
-        loader=PackageLoader("mmbridge.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        name: getattr(figures, name) for name in ("count", "duration", "interval", "number", "score")
-    }
-    return environment.get_template("report.html").render(
+    """Turn what is known of a run into HTML."""
+    groups = result_groups(record.results)
+    return rendered(
+        "report.html",
         record=record,
         parts=parts(record),
         bridge=bridge_figure(record),
+        facts=facts(record),
         stages=stages(record),
         took=took(record),
-        results=result_groups(record.results),
-        galleries=galleries(record.directory, record.results),
-        panels={stage: panels(lines) for stage, lines in record.lines.items()},
+        results=groups,
+        columns=columns(groups),
+        galleries=galleries(record),
+        retrievals=retrievals(record),
+        attentions=attentions(record),
+        panels={stage: panels({record.name: lines}) for stage, lines in record.lines.items()},
+        mixtures=mixtures(record),
+        locked=locked(record.lock),
     )

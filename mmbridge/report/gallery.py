@@ -1,33 +1,28 @@
-"""The gallery: example images inside the page, with what was said of them."""
+"""The gallery: example images, with what was said of them."""
 
-import base64
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
+from typing import Any
 
-from PIL import Image
-
-from mmbridge.run_directory import RunDirectory
+from mmbridge.report.pictures import Picture, embedded
+from mmbridge.report.reading import RunRecord
 
 LARGEST = 256
-"""Longest side in pixels of an image in the page."""
-TINY = 128
-"""Images up to this side are shown enlarged, pixel by pixel."""
+"""Longest side in pixels of an example's image in the page."""
+SHELVES = {"best": "best by score", "worst": "worst by score", "random": "drawn at random", None: ""}
 
 
 @dataclass(frozen=True)
 class Shown:
     """An example as the page shows it."""
 
-    source: str
-    """A data URI."""
-    pixelated: bool
+    picture: Picture
     question: str | None
     truth: str
     output: str
     correct: bool | None
+    score: float | None
+    picked: str | None
 
 
 @dataclass(frozen=True)
@@ -48,35 +43,26 @@ class Gallery:
         """Examples that are right."""
         return sum(example.correct is True for example in self.shown)
 
+    @property
+    def shelves(self) -> list[tuple[str, list[Shown]]]:
+        """The examples by why they are shown: best, worst, random; in one piece if nobody chose."""
+        sorts = dict.fromkeys((*SHELVES, *(example.picked for example in self.shown)))
+        found = [(SHELVES.get(sort, str(sort)), [one for one in self.shown if one.picked == sort]) for sort in sorts]
+        return [(title, shown) for title, shown in found if shown]
 
-def galleries(directory: RunDirectory, keys: Iterable[str]) -> list[Gallery]:
-    """Open the samples of every evaluation that `keys` (`<stage>/<evaluation>/<metric>`) name, latest stage first."""
-    pairs = list(dict.fromkeys(tuple(key.split("/", 2)[:2]) for key in keys))
-    opened = [Gallery(stage, name, _examples(directory.samples(stage, name))) for stage, name in reversed(pairs)]
+
+def galleries(record: RunRecord) -> list[Gallery]:
+    """Open the examples of every evaluation, those of the latest stage first."""
+    opened = [
+        Gallery(stage, evaluation, [shown for item in items if (shown := _shown(folder, item))])
+        for stage, evaluation, folder, items in record.samples("examples.json")
+    ]
     return [gallery for gallery in opened if gallery.shown]
 
 
-def _examples(folder: Path) -> list[Shown]:
-    listing = folder / "examples.json"
-    if not listing.exists():
-        return []
-    return [
-        Shown(
-            *_embedded(folder / Path(item["image"]).name),
-            item["question"],
-            item["truth"],
-            item["output"],
-            item["correct"],
-        )
-        for item in json.loads(listing.read_text())
-    ]
-
-
-def _embedded(path: Path) -> tuple[str, bool]:
-    with Image.open(path) as opened:
-        image = opened.convert("RGB")
-    image.thumbnail((LARGEST, LARGEST))
-    file = BytesIO()
-    image.save(file, "PNG", optimize=True)
-    encoded = base64.b64encode(file.getvalue()).decode()
-    return f"data:image/png;base64,{encoded}", max(image.size) <= TINY
+def _shown(folder: Path, item: dict[str, Any]) -> Shown | None:
+    picture = embedded(folder / Path(item["image"]).name, LARGEST)
+    if picture is None:
+        return None
+    question, correct, score, picked = (item.get(key) for key in ("question", "correct", "score", "picked"))
+    return Shown(picture, question, item["truth"], item["output"], correct, score, picked)

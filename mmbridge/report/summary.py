@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from mmbridge.figures import parameters
+from mmbridge.figures import count, parameters
 from mmbridge.report.reading import RunRecord
 
 ROLES = {"vision_encoder": "vision encoder", "bridge": "bridge", "language_model": "language model"}
@@ -83,6 +83,25 @@ def stages(record: RunRecord) -> list[StageSummary]:
 def took(record: RunRecord) -> float:
     """Seconds that all steps took together, evaluations not counted."""
     return sum(stage.seconds for stage in stages(record))
+
+
+def facts(record: RunRecord) -> dict[str, str]:
+    """Tell in a few words what the run was: images seen, seed, machine, versions, commit."""
+    host, packages = record.lock.get("host") or {}, record.lock.get("packages") or {}
+    seen, ranks = sum(stage.done * stage.batch_size for stage in stages(record)), host.get("ranks")
+    told = {
+        "images read": count(seen) if seen else "",
+        "seed": str(record.lock.get("seed", "")),
+        "device": f"{ranks} × {host.get('device')}" if ranks else "",
+        "torch": packages.get("torch", ""),
+        "commit": _short(record.lock.get("git") or ""),
+    }
+    return {title: value for title, value in told.items() if value}
+
+
+def _short(commit: str) -> str:
+    name, *dirty = commit.split("-", 1)
+    return "-".join((name[:10], *dirty))
 
 
 def _stage(record: RunRecord, name: str, stage: Mapping[str, Any]) -> StageSummary:
