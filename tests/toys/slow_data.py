@@ -73,4 +73,4 @@ def sets(folder: Path, count: int = 2, seconds: float = 0.0, **fails: str) -> li
 
 
 def index_slowly(folder: Path) -> None:
-    index_all(sets(folder, seconds=0.7), catalog(), 2, lambda *said: None)
+    index_all(sets(folder, seconds=3), catalog(), 2, lambda *said: None)
