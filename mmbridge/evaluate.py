@@ -45,11 +45,11 @@ def evaluate_stage(
     """
     results, pictures = Results(), []
     for name, one in chosen.items():
+        evaluation, dataset = one.evaluation.build(), one.dataset.build()
         journal = Journal(
             directory.answers(stage, name), {"step": step, "evaluation": of_evaluation(one)}, writes=here.is_first
         )
         asked = SharedModel(Model(model), here.collectives, journal, between, divided=not needs_all_ranks(model))
-        evaluation, dataset = one.evaluation.build(), one.dataset.build()
         with torch.random.fork_rng():
             evaluated = evaluation.evaluate(asked, dataset)
             shuffled = evaluation.evaluate(ExchangedImages(asked), dataset) if one.shuffled else None
