@@ -80,7 +80,7 @@ def evaluate_run(
         AskedToEndError: a signal has ended it; the next call goes on.
     """
     one = loading.one_checkpoint(source, stage)
-    directory, recipe = loading.opened(source if one is None else one.path.resolve().parents[2], found)
+    directory, recipe = loading.opened(source, found)
     begun = [name for name in recipe.stage_names if any(directory.checkpoints(name).glob("step-*"))]
     names = [stage] if stage else begun[-1:] if asked else begun
     checkpoints = [one] if one else [loading.newest_of(directory, recipe.stage_names, name) for name in names]

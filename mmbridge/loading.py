@@ -43,7 +43,7 @@ def trained_in(
         UserError: there is no such thing, no such stage or no checkpoint.
     """
     trained = one_checkpoint(source, stage)
-    directory, recipe = opened(source if trained is None else trained.path.resolve().parents[2], found)
+    directory, recipe = opened(source, found)
     return directory, recipe, trained or newest_of(directory, recipe.stage_names, stage)
 
 
@@ -62,12 +62,12 @@ def one_checkpoint(source: str | Path, stage: str | None = None) -> Checkpoint |
 
 
 def opened(source: str | Path, found: Discovered) -> tuple[RunDirectory, Recipe]:
-    """Read a run's own recipe; a checkpoint of another project is imported for it.
+    """Read the recipe of a run, or of the run of a checkpoint; one of another project is imported for it.
 
     Raises:
-        UserError: it is neither.
+        UserError: it is none of these.
     """
-    directory = RunDirectory(Path(source))
+    directory = RunDirectory.around(Path(source))
     if not directory.resolved.exists():
         directory = RunDirectory(_imported(str(source), found))
     return directory, load_recipe(directory.resolved, [], found)

@@ -15,10 +15,11 @@ from mmbridge.run_directory import RunDirectory
 
 Results = dict[str, dict[str, Any]]
 """`{"<stage>/<evaluation>/<metric>": {"value", "chance", "ceiling", "interval", "n", "protocol", "step"}}`, as
-evaluation.json holds it; by a card also `"card": {"name", "version", "model", "deviations"}` and, if the card has a
-value for the model, `"expected": {"value", "tolerance", "source", "model"}`."""
+evaluation.json holds it. With `shuffled: true` also `"shuffled"`, the value with every image exchanged; by a
+card also `"card": {"name", "version", "model", "deviations"}` and, if the card has a value for the model, `"expected":
+{"value", "tolerance", "source", "model"}`."""
 
-COLUMNS = ("value", "paper", "95 %", "chance", "exchanged", "ceiling", "n")
+COLUMNS = ("value", "paper", "95 %", "chance", "shuffled", "ceiling", "n")
 ALWAYS = ("value", "95 %", "chance", "ceiling", "n")
 """Columns that are there even if all of a column is empty."""
 
@@ -88,7 +89,7 @@ def _cell(column: str, result: Mapping[str, Any]) -> str:
         case "paper":
             expected = result.get("expected")
             return f"{score(expected['value'])} ± {score(expected['tolerance'])}" if expected else ""
-        case "exchanged":
+        case "shuffled":  # empty, and not a dash, where the probe was not made
             return score(result["shuffled"]) if "shuffled" in result else ""
         case _:
             return score(result.get(column))

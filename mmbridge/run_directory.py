@@ -38,6 +38,12 @@ class RunDirectory:
         """Give the directory of a recipe; nothing is created."""
         return cls(recipe.run.directory / (recipe.run.name or recipe.source.stem))
 
+    @classmethod
+    def around(cls, path: Path) -> "RunDirectory":
+        """Give the run that a path is, or the one of which it is a checkpoint."""
+        above = path.resolve().parents
+        return cls(above[2] if len(above) > 2 and above[1].name == "checkpoints" else path)
+
     def checkpoints(self, stage: str) -> Path:
         """Folder of a stage's checkpoints."""
         return self.path / "checkpoints" / stage

@@ -33,7 +33,7 @@ class Journal:
         """
         self.calls += 1
         if self.folder is None:
-            return Call(None)
+            return Call(None, self.writes)
         folder = self.folder / f"call-{self.calls:03d}"
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
         if self.writes and _read(folder / CALL) != digest:
@@ -41,7 +41,7 @@ class Journal:
                 if later.name >= folder.name:
                     shutil.rmtree(later)
             publish(folder / CALL, 0, lambda partial: partial.write_text(json.dumps(digest)))
-        return Call(folder)
+        return Call(folder, self.writes)
 
     def forget(self) -> None:
         """Remove it: the evaluation is done and written."""
@@ -52,8 +52,8 @@ class Journal:
 class Call:
     """The parts of one call."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None, writes: bool) -> None:
+        self.folder, self.writes = folder, writes
 
     def read(self, part: int) -> bytes | None:
         """Give a part that was answered before; None if it was not."""
@@ -64,7 +64,7 @@ class Call:
 
     def write(self, part: int, answers: bytes) -> None:
         """Keep the answers to a part, whole or not at all."""
-        if self.folder:
+        if self.folder and self.writes:
             publish(self._file(part), 0, lambda partial: partial.write_bytes(answers))
 
     def _file(self, part: int) -> Path:

@@ -139,10 +139,10 @@ class SharedModel:
             mine = round_.get(self.collectives.rank)
             own = b"" if mine is None else self._answered(parts[mine], mine, answer)
             everybodys = self.collectives.gather_bytes(own) if self.divided else [own] * self.collectives.world_size
-            for rank, part in round_.items():
-                known[part] = everybodys[rank]
-                if self.collectives.rank == 0 and (self.divided or rank == 0):
-                    call.write(part, known[part])
+            answered = {part: everybodys[rank] for rank, part in round_.items()}
+            for part, answers in answered.items():
+                call.write(part, answers)
+            known |= answered
             self.between()
         answers = [from_bytes(known[part]) for part in range(len(parts))]
         return joined(answers, parts) if parts else answer([])
@@ -162,8 +162,7 @@ class SharedModel:
 
     def _known(self, found: Sequence[bytes | None]) -> dict[int, bytes]:
         """Keep the parts that every rank has found in the journal: who computes them must be agreed on."""
-        have = torch.tensor([part is not None for part in found], dtype=torch.int64)
-        everywhere = self.collectives.tally(*have.tolist()) if found else []
+        everywhere = self.collectives.tally(*(int(part is not None) for part in found)) if found else []
         ranks = self.collectives.world_size
         return {i: part for i, part in enumerate(found) if part is not None and everywhere[i] == ranks}
 

@@ -79,13 +79,12 @@ def _asked(
 
 def _config_of(run: Path, found: Discovered) -> Path:
     """Find the config of a run, or of the run that a checkpoint is of, without torch."""
-    folders = map(RunDirectory, (run, *run.resolve().parents[:3]))
-    config = next((folder.resolved for folder in folders if folder.resolved.exists()), None)
-    if config is None:
-        from mmbridge import loading
+    config = RunDirectory.around(run).resolved
+    if config.exists():
+        return config
+    from mmbridge import loading
 
-        config = loading.opened(run, found)[0].resolved  # it may be a checkpoint of another project
-    return config
+    return loading.opened(run, found)[0].resolved  # it may be a checkpoint of another project
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """The configs that come with mmbridge."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmbridge_registry import UserError
@@ -42,17 +43,8 @@ def find_config(config: str | Path) -> Path:
     Raises:
         UserError: there is neither.
     """
-    path = Path(config)
-    if path.is_file():
-        return path
     cards = {f"{CARDS}/{name}": path for name, path in shipped_cards().items()}
-    shipped = shipped_configs() | shipped_pipelines() | cards
-    written = path.as_posix()
-    name = written.removeprefix("configs/").removesuffix(".yaml")
-    if name in shipped:
-        return _near(shipped[name])
-    do = "`mmbridge ls` shows what is shipped."
-    raise UserError(f"there is no config '{written}'{did_you_mean(name, shipped)}", do=do)
+    return _find(config, shipped_configs() | shipped_pipelines() | cards, "config")
 
 
 def find_card(card: str | Path) -> Path:
@@ -61,15 +53,19 @@ def find_card(card: str | Path) -> Path:
     Raises:
         UserError: there is neither.
     """
-    path = Path(card)
+    return _find(card, shipped_cards(), "card", f"{CARDS}/")
+
+
+def _find(file: str | Path, shipped: Mapping[str, Path], what: str, folder: str = "") -> Path:
+    path = Path(file)
     if path.is_file():
         return path
-    shipped, written = shipped_cards(), path.as_posix()
-    name = written.removeprefix("configs/").removeprefix(f"{CARDS}/").removesuffix(".yaml")
+    written = path.as_posix()
+    name = written.removeprefix("configs/").removeprefix(folder).removesuffix(".yaml")
     if name in shipped:
         return _near(shipped[name])
     do = "`mmbridge ls` shows what is shipped."
-    raise UserError(f"there is no card '{written}'{did_you_mean(name, shipped)}", do=do)
+    raise UserError(f"there is no {what} '{written}'{did_you_mean(name, shipped)}", do=do)
 
 
 def _near(path: Path) -> Path:

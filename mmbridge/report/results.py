@@ -10,7 +10,7 @@ from mmbridge.figures import score
 COLUMNS = {
     "interval": "95 %",
     "chance": "chance",
-    "shuffled": "images exchanged",
+    "shuffled": "images shuffled",
     "ceiling": "ceiling",
     "expected": "paper",
 }

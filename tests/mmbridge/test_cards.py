@@ -325,6 +325,6 @@ def test_what_is_not_verified_is_printed():
     with Console(width=200, record=True, file=Path("/dev/null").open("w")) as console:
         console.print(table)
     text = " ".join(console.export_text().split())
-    assert "metric value 95 % chance exchanged ceiling n" in text
+    assert "metric value 95 % chance shuffled ceiling n" in text
     assert "b after a: card x, version 1, as the card says. The card has no values for this model." in text
     assert text.endswith("Unverified: the [prompt].")

@@ -199,7 +199,7 @@ def test_a_value_stands_beside_the_papers_and_says_how_far_off_it_is(run):
     shown = page(run)
     text = " ".join(shown.texts)
     assert "1.458 ± 0.02 within tolerance" in text and "1.458 ± 0.02 −0.058" in text
-    assert "0.125" in text and "images exchanged" in text and "1.400 to 1.500" in text
+    assert "0.125" in text and "images shuffled" in text and "1.400 to 1.500" in text
     assert "Paper: table 3, ViT-g OPT-2.7B." in text and "images of 224 px" in text and "version 2" in text
     assert shown.texts.count("less is better") == 1
 
