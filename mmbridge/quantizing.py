@@ -27,22 +27,27 @@ def quantize(tower: "Tower", bits: Bits) -> None:
         "int8": (Int8WeightOnlyConfig, Int8Tensor),
         "float8": (Float8WeightOnlyConfig, Float8Tensor),
     }[bits]
-    _take_names(kind)
+    _replace_linear(kind)
     for block in tower.blocks():
         quantize_(block, config())
 
 
 @cache
-def _take_names(kind: Any) -> None:
-    """Let quantised weights be given by name: timm's EVA says `weight=`, for which torchao 0.18 looks by position."""
+def _replace_linear(kind: Any) -> None:
+    """Let gradient through without keeping full weights, and let weights be given by name.
+
+    timm's EVA says `weight=`, for which torchao 0.18 looks by position.
+    """
     from torch.nn.functional import linear
 
-    by_position = kind._TORCH_FN_TABLE[kind][linear]
+    from mmbridge.quantized_linear import QuantizedLinear
+
+    theirs = kind._TORCH_FN_TABLE[kind][linear]
 
     @kind.implements_torch_function(linear)
     def _(func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        names = ("input", "weight", "bias")[len(args) :]
-        return by_position(func, types, (*args, *(kwargs.get(name) for name in names)), {})
+        rows, weight, bias = (*args, *(kwargs.get(name) for name in ("input", "weight", "bias")[len(args) :]))
+        return QuantizedLinear.apply(lambda *given: theirs(func, types, given, {}), rows, weight, bias)
 
 
 def is_plain(tensor: "Tensor") -> bool:

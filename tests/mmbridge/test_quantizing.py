@@ -38,6 +38,35 @@ def test_a_quantized_tower_is_one_whose_weights_were_rounded(bits: str) -> None:
     assert set(same) == set(gradients) and (one - other).norm() < 1e-3 * one.norm()
 
 
+@pytest.mark.parametrize("bits", ["int8", "float8"])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_no_full_weights_are_kept_for_the_way_back(bits: str, autocast: bool) -> None:
+    pytest.importorskip("torchao")
+    found, kept = discover(), []
+    for overrides in ([], [f"model.quantize.language_model={bits}"]):
+        model = assemble(recipe_of("blip2_tiny_opt", *overrides), found.catalog).language_model
+        assert model is not None
+        own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters() if is_plain(parameter)}
+        storages: dict[int, int] = {}
+
+        def note(tensor: torch.Tensor, own: set[int] = own, storages: dict[int, int] = storages) -> torch.Tensor:
+            if is_plain(tensor) and tensor.untyped_storage().data_ptr() not in own:
+                storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        soft_prompt = (torch.randn(2, 4, model.width) * model.token_scale).requires_grad_()
+        with (
+            torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
+            torch.autocast("cpu", torch.bfloat16, enabled=autocast),
+        ):
+            loss = model.loss(soft_prompt, model.tokenizer(["", ""], ["a red circle", "two"]))
+        loss.total.backward()
+        assert soft_prompt.grad is not None and soft_prompt.grad.dtype == torch.float32
+        kept.append(sum(storages.values()))
+    # Under autocast a plain tower keeps its weights in bfloat16; a quantised one keeps none at all.
+    assert kept[1] <= kept[0]
+
+
 def test_it_takes_the_bytes_that_a_plan_says() -> None:
     pytest.importorskip("torchao")
     found = discover()
