@@ -17,7 +17,7 @@ from mmbridge.config import as_yaml
 from mmbridge.fingerprints import CONTENTS, TEXTS, of_code, of_files
 from mmbridge.recipe import Recipe
 from mmbridge.run_directory import flat
-from mmbridge.weights import locate_all
+from mmbridge.weights import locate_all, repository
 
 if TYPE_CHECKING:
     from mmbridge.engine import Engine
@@ -73,7 +73,8 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any], where: Path) -> d
         raise UserError(
             f"this run began with {key} = {old.get(key)}, now it is {new.get(key)}{more}.",
             where=where,
-            do="Put it back, begin a new run (run.name=...), or remove run.lock.json if the change is meant.",
+            do="Put it back (a hub id as owner/name@commit), begin a new run (run.name=...), or remove run.lock.json "
+            "if the change is meant.",
         )
     return {key: old[key] for key in changed}
 
@@ -118,18 +119,21 @@ def _weights(recipe: Recipe, catalog: Catalog) -> dict[str, dict[str, str]]:
         if located == RANDOM:
             continue
         path = Path(located)
+        name, origin = _origin(named, path, catalog)
         try:
-            weights[named] = {"found": _origin(named, path, catalog), "content": of_files(path, CONTENTS + TEXTS)}
+            weights[name] = {"found": origin, "content": of_files(path, CONTENTS + TEXTS)}
         except OSError as error:
             raise UserError(f"these weights cannot be read ({error.strerror}).", where=path) from error
     return weights
 
 
-def _origin(named: str, path: Path, catalog: Catalog) -> str:
+def _origin(named: str, path: Path, catalog: Catalog) -> tuple[str, str]:
+    """Give the name under which weights are always the same, and where they were: of a hub id, with its commit."""
     if catalog.shipped(named) == path:
-        return "shipped by a plugin"
-    is_snapshot = path.parent.name == "snapshots" and not Path(named).expanduser().exists()
-    return f"hub, revision {path.name}" if is_snapshot else "file or folder"
+        return named, "shipped by a plugin"
+    if path.parent.name == "snapshots" and not Path(named).expanduser().exists():
+        return f"{repository(named)}@{path.name}", "hub"
+    return named, "file or folder"
 
 
 def _code(recipe: Recipe) -> dict[str, str]:

@@ -10,6 +10,7 @@ from mmbridge_registry import UserError
 
 from mmbridge.config import as_yaml, read_yaml
 from mmbridge.recipe import Recipe
+from mmbridge.weights import repository
 
 # What may change between two calls of one run: how it is carried out, not what it learns.
 FREE = ("evaluate", "trackers", "features.folder", "run.name", "run.directory", "run.device", "run.workers",
@@ -74,7 +75,9 @@ class RunDirectory:
         changed = [
             key
             for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and not key.startswith(FREE) and not key.endswith(".micro_batch_size")
+            if _unpinned(before.get(key)) != _unpinned(now.get(key))
+            and not key.startswith(FREE)
+            and not key.endswith(".micro_batch_size")
         ]
         if changed:
             key = changed[0]
@@ -92,6 +95,11 @@ class RunDirectory:
             shutil.copyfile(recipe.source, self.config)
         self.resolved.write_text(as_yaml(recipe.resolved))
         self.lock.write_text(json.dumps(lock, indent=1))
+
+
+def _unpinned(value: Any) -> Any:
+    # Naming the commit that a hub id stood for changes nothing; whether it is that commit, the lock knows.
+    return repository(value) if isinstance(value, str) else value
 
 
 def flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -86,6 +86,11 @@ def fetch(recipe: Declared, catalog: Catalog) -> Iterator[tuple[str, Path]]:
             yield value, download(value, where)
 
 
+def repository(value: str) -> str:
+    """Give a hub id without its revision; anything else as it is."""
+    return value.partition("@")[0] if HUB_ID.fullmatch(value) else value
+
+
 def weights_of(chosen: Chosen) -> list[Named]:
     """List the fields of a part that name weights; those that are None name none."""
     return marked(chosen, WeightsMark)

@@ -5,6 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from mmbridge import fingerprints
 from mmbridge.collectives import Collectives
 from mmbridge.config import load_recipe
 from mmbridge.lock import facts_of, settle
+from mmbridge.run_directory import RunDirectory
 
 HERE: Any = SimpleNamespace(device=torch.device("cpu"), collectives=Collectives(0, 1))
 
@@ -71,14 +73,25 @@ def test_a_hub_id_is_locked_to_its_commit(named: str, tmp_path: Path, monkeypatc
     overrides = (f"model.language_model.weights={named}",)
     in_hub_cache(tmp_path / "hub", "maker/opt", WEIGHTS / "opt", first, revision)
     before = facts("a", overrides=overrides)
-    assert before["weights"][named]["found"] == f"hub, revision {first}"
+    assert before["weights"][f"maker/opt@{first}"]["found"] == "hub"
     (tmp_path / "lock").write_text(json.dumps(before))
     assert settle(tmp_path / "lock", facts("a", overrides=overrides)) == (before, None)
     in_hub_cache(tmp_path / "hub", "maker/opt", WEIGHTS / "opt", second, revision)  # a branch moved on, or a tag
-    with pytest.raises(
-        UserError, match=rf"maker/opt\S*\.found = hub, revision {first}, now it is hub, revision {second}"
-    ):
+    with pytest.raises(UserError, match=rf"maker/opt@{first}\S* = .*, now it is None") as error:
         settle(tmp_path / "lock", facts("a", overrides=overrides))
+    assert "owner/name@commit" in str(error.value)
+    # The commit is still in the cache: whoever names it goes on, and the run's own config says nothing else.
+    pinned = (f"model.language_model.weights=maker/opt@{first}",)
+    assert settle(tmp_path / "lock", facts("a", overrides=pinned)) == (before | {"config": ANY}, None)
+    began, now, other = (
+        load_recipe("blip2_tiny_opt", [*given, f"run.directory={tmp_path}"], discover())
+        for given in (overrides, pinned, ("model.language_model.weights=maker/t5",))
+    )
+    directory = RunDirectory.of(began)
+    directory.write_start(began, before)
+    directory.check(now)
+    with pytest.raises(UserError, match=rf"language_model\.weights = {named}, now it is maker/t5"):
+        directory.check(other)
 
 
 def test_a_snapshot_named_by_its_path_is_a_folder(tmp_path: Path) -> None:
