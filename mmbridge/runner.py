@@ -30,6 +30,7 @@ from mmbridge.micro_batches import backward, check_objectives
 from mmbridge.model import StageLoss
 from mmbridge.optim import learning_rate, set_learning_rate
 from mmbridge.placement import place
+from mmbridge.preflight import check_evaluations
 from mmbridge.rank_log import rank_log
 from mmbridge.recipe import Recipe, Stage
 from mmbridge.recomputing import recompute_blocks
@@ -53,20 +54,19 @@ def run(recipe: Recipe, discovered: Discovered, console: Console) -> RunDirector
     with engine(recipe.run) as here:
         directory = RunDirectory.of(recipe)
         directory.check(recipe)
+        starts = {}
         for name, stage in recipe.stages.items():
             check_division(name, stage, here.collectives.world_size)
             check_objectives(name, stage, discovered.catalog)
             if stage.start is not None:
-                start_of(Path(stage.start), where=f"stages.{name}.start")
+                starts[name] = start_of(Path(stage.start), where=f"stages.{name}.start")
         locate_all(recipe, discovered.catalog)
         model = place(assemble(recipe, discovered.catalog), recipe, here)
         if recipe.run.checkpoint_activations:
             recompute_blocks(model)
         mixtures = {name: open_mixture(recipe, stage, discovered.catalog) for name, stage in recipe.stages.items()}
-        # Built again when they are due; here to find what is missing, and what the data holds.
-        for one in recipe.evaluate.values():
-            build(one.evaluation, discovered.catalog)
         evaluated = {name: build(one.dataset, discovered.catalog) for name, one in recipe.evaluate.items()}
+        check_evaluations(recipe, model, starts, evaluated, discovered.catalog)
         check_features(recipe, discovered.catalog, mixtures.values(), model.vision_encoder, here)
         watchdog = Watchdog(here.store, here.collectives.rank, here.collectives.world_size, recipe.run.late_after)
         tracking = Tracking(recipe, discovered.catalog)

@@ -10,6 +10,10 @@ from mmbridge.model import BridgedModel
 DOES: dict[Pass, str] = {"contrast": "to compare images with texts", "match": "to match", "decode": "to write"}
 
 
+class NotLearnedError(UserError):
+    """What is asked for was not trained: another stage, or another model, may have learned it."""
+
+
 def writes(model: BridgedModel) -> bool:
     """Whether the language model can be asked: it is there, and something has learned to show it images."""
     ways_in = ("projection.", "language_model.")
@@ -20,12 +24,12 @@ def language_model_of(model: BridgedModel) -> LanguageModel:
     """Give the language model.
 
     Raises:
-        UserError: there is none, or it cannot see images yet.
+        NotLearnedError: there is none, or it cannot see images yet.
     """
     if model.language_model is None:
-        raise UserError("this model has no language model.", do="Choose a run whose config names one.")
+        raise NotLearnedError("this model has no language model.", do="Choose a run whose config names one.")
     if not writes(model):
-        raise UserError(
+        raise NotLearnedError(
             "its projection is not trained yet, so the language model cannot see the image.",
             do="Choose a later stage, one that has `projection` under `train`.",
         )
@@ -36,18 +40,18 @@ def text_bridge_of(model: BridgedModel, *passes: Pass) -> TextBridge:
     """Give the bridge for certain passes.
 
     Raises:
-        UserError: it reads no text, or has not learned what these passes need.
+        NotLearnedError: it reads no text, or has not learned what these passes need.
     """
     bridge = model.bridge
     if not isinstance(bridge, TextBridge):
-        raise UserError(
+        raise NotLearnedError(
             f"this model's bridge ({type(bridge).__name__}) reads and writes no text.",
             do="Use a text bridge such as `qformer`.",
         )
     for one in passes:
         if missing := list(_unlearned(model, bridge, one)):
             some = f"{missing[0]}, ..." if len(missing) > 1 else missing[0]
-            raise UserError(
+            raise NotLearnedError(
                 f"this model's bridge has not learned {DOES[one]}: nobody has trained {len(missing)} of its tensors "
                 f"({some}), so whatever it said would be random.",
                 do="Choose a run or a checkpoint that was trained for it; one made for generation holds no text half.",
@@ -59,12 +63,12 @@ def text_bridge_in_step(model: BridgedModel, *passes: Pass) -> TextBridge:
     """Give the bridge for certain passes, as users may ask it.
 
     Raises:
-        UserError: as `text_bridge_of`; or a later stage has trained the bridge on without them.
+        NotLearnedError: as `text_bridge_of`; or a later stage has trained the bridge on without them.
     """
     bridge = text_bridge_of(model, *passes)
     left: list[Pass] = [one for one in passes if model.in_step is not None and one not in model.in_step]
     if left:
-        raise UserError(
+        raise NotLearnedError(
             f"this model's last stage has trained the bridge on without learning {DOES[left[0]]}: its queries have"
             " moved away from its text half.",
             do="Ask the stage that was trained for it: --stage NAME, or mmbridge.load(run, NAME).",
@@ -76,11 +80,11 @@ def temperature_of(model: BridgedModel) -> float:
     """Give the temperature of the contrastive similarities.
 
     Raises:
-        UserError: it was not learned; some formats do not keep it.
+        NotLearnedError: it was not learned; some formats do not keep it.
     """
     bridge = text_bridge_of(model, "contrast")
     if any(f"bridge.{name}" not in model.learned for name, p in bridge.named_parameters() if p is bridge.temperature):
-        raise UserError(
+        raise NotLearnedError(
             "this model's temperature was not learned, or not kept.", do="Use the cosines, which need none."
         )
     return bridge.temperature.item()
