@@ -86,7 +86,8 @@ class Snapshot:
 def write(folder: Path, snapshot: Snapshot, keep: int) -> Path:
     """Write `folder/step-NNNNNNNN` so that it is there whole or not at all, then remove the oldest beyond `keep`.
 
-    The best one, if any was found to be the best, is not removed.
+    The best one, if any was found to be the best, is not removed. Those of later steps are not counted: whoever writes
+    this one has found them broken.
 
     Raises:
         OSError: there is no room, or no right to write; what stood there before still stands.
@@ -106,7 +107,7 @@ def write(folder: Path, snapshot: Snapshot, keep: int) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
     to_disk(folder)
     best = best_of(folder)
-    for old in _folders(folder)[keep:]:
+    for old in [one for one in _folders(folder) if one <= final][keep:]:
         if best is None or old != folder / f"step-{best.step:08d}":
             shutil.rmtree(old, ignore_errors=True)
     return final

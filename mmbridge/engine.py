@@ -40,7 +40,7 @@ class Engine:
         return self.collectives.rank == 0
 
     def precision(self) -> AbstractContextManager[object]:
-        """Autocast to the run's precision; softmax, norms and losses stay in float32 by torch's own lists."""
+        """Autocast to the run's precision; on a GPU softmax, norms and losses stay in float32 by torch's own lists."""
         return nullcontext() if self.autocast is None else torch.autocast(self.device.type, self.autocast)
 
     def distribute(self, model: nn.Module) -> nn.Module:
@@ -51,7 +51,7 @@ class Engine:
         frozen += [name for name, _ in model.named_buffers()]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, frozen)
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)
+        return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
 
     def wait_for_all(self) -> None:
         """Wait until every rank is here, however long it takes."""
@@ -63,6 +63,10 @@ class Engine:
         if self.collectives.world_size == 1:
             return number
         return int(self.collectives.maximum(torch.tensor(number, device=self.device)))
+
+    def same_randomness(self) -> AbstractContextManager[object]:
+        """Leave torch's random state as it is, whatever is drawn inside; other GPUs of this machine are not asked."""
+        return torch.random.fork_rng([self.device] if self.device.type == "cuda" else [])
 
     def seed(self, *numbers: int) -> None:
         """Seed torch's generators from integers: called before every step, so nothing of them needs saving."""
@@ -86,7 +90,9 @@ def alone(run: Run) -> Engine:
         torch.cuda.set_device(device)
     if run.threads:
         torch.set_num_threads(run.threads)
-    bfloat16 = run.precision == "bfloat16" or (run.precision == "auto" and on_gpu)
+    # Emulated, bfloat16 is slower than float32 and no more exact.
+    has_bfloat16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    bfloat16 = run.precision == "bfloat16" or (run.precision == "auto" and has_bfloat16)
     return Engine(device, Collectives(), torch.bfloat16 if bfloat16 else None)
 
 
@@ -105,8 +111,12 @@ def engine(run: Run) -> Iterator[Engine]:
         backend = "nccl" if here.device.type == "cuda" else "gloo"
         distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=limit)
         patient = distributed.new_group(backend="gloo", timeout=PATIENCE)
+    failed = True
     try:
         yield replace(here, collectives=Collectives(rank, world_size), store=store, patient=patient)
+        failed = False
     finally:
-        if world_size > 1:
+        # Where NCCL ends its group it waits for all ranks. One that fails alone has to say so first, and its end ends
+        # the others.
+        if world_size > 1 and not (failed and here.device.type == "cuda"):
             distributed.destroy_process_group()

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from mmbridge_registry import Evaluated, UserError
 from mmbridge_registry.discovery import Discovered
 
@@ -50,9 +49,11 @@ def evaluate_stage(
             directory.answers(stage, name), {"step": step, "evaluation": of_evaluation(one)}, writes=here.is_first
         )
         asked = SharedModel(Model(model), here.collectives, journal, between, divided=not needs_all_ranks(model))
-        with torch.random.fork_rng():
+        with here.same_randomness():
             evaluated = evaluation.evaluate(asked, dataset)
+            here.wait_for_all()  # each scores for itself, for minutes if a program in Java does it
             shuffled = evaluation.evaluate(ExchangedImages(asked), dataset) if one.shuffled else None
+            here.wait_for_all()
         beside = one.card.beside(evaluated.metrics, model.vision_encoder.image_size) if one.card else {}
         made = _results(f"{stage}/{name}", evaluated, shuffled, step, beside)
         if here.is_first:

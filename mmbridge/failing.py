@@ -7,10 +7,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from mmbridge_registry import MmbridgeError
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from torch.distributed import Store
 
     from mmbridge.collectives import Collectives
+    from mmbridge.engine import Engine
+
+T = TypeVar("T")
 
 PATIENCE = 5.0
 """Seconds in which a rank that has failed waits to hear whether others have."""
@@ -36,6 +39,23 @@ def of_first(failure: MmbridgeError | None, collectives: "Collectives") -> Mmbri
     error = MmbridgeError(told[first]["what"], where=told[first]["where"], do=told[first]["do"])
     error.exit_code = told[first]["code"]
     return error
+
+
+def agreed(here: "Engine", work: Callable[[], T]) -> T:
+    """Do on every rank what may fail on some, however long it takes on one; all ranks call this.
+
+    Raises:
+        MmbridgeError: it failed on a rank; every rank raises what the first of them found.
+    """
+    failure, done = None, None
+    try:
+        done = work()
+    except MmbridgeError as error:
+        failure = error
+    here.wait_for_all()
+    if here.agree(int(failure is not None)):
+        raise of_first(failure, here.collectives)
+    return cast(T, done)
 
 
 def say(text: str) -> None:

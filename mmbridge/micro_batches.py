@@ -22,13 +22,19 @@ CONTRAST = frozenset({"contrast"})
 
 
 def check_objectives(name: str, stage: Stage, catalog: Catalog) -> None:
-    """Check that every objective of a stage can be taken in micro-batches.
+    """Check that a stage can take every objective, in micro-batches if it says so.
 
     Raises:
-        UserError: one contrasts and does more.
+        UserError: one holds parameters, or contrasts and does more.
     """
     for key, chosen in stage.objectives.items():
         objective: Objective = build(chosen, catalog)
+        if any(True for _ in objective.parameters()):
+            raise UserError(
+                f"'{key}' has parameters of its own, which nothing would train or save.",
+                where=f"stages.{name}.objectives.{key}",
+                do="What is learned belongs to the bridge.",
+            )
         if stage.micro_batch_size is not None and objective.passes > CONTRAST:
             raise UserError(
                 f"'{key}' contrasts and does more: it cannot be taken in micro-batches.",

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
 from mmbridge_registry import Catalog, Dataset, UserError
 
 from mmbridge.asked.refusing import AnswerableError, RefusingModel
@@ -10,6 +9,7 @@ from mmbridge.assemble import prepare_stage
 from mmbridge.building import build
 from mmbridge.checkpoint import Checkpoint
 from mmbridge.due import at_end
+from mmbridge.engine import Engine
 from mmbridge.inference import Model
 from mmbridge.inference.learned import NotLearnedError
 from mmbridge.model import BridgedModel
@@ -22,6 +22,7 @@ def check_evaluations(
     starts: Mapping[str, Checkpoint],
     datasets: Mapping[str, Dataset],
     catalog: Catalog,
+    here: Engine,
 ) -> None:
     """Let every evaluation begin, as if its stage had been trained, and break it off at its first answer.
 
@@ -33,7 +34,7 @@ def check_evaluations(
     """
     learned, in_step = set(model.learned), model.in_step
     for name, stage in recipe.stages.items():
-        with torch.random.fork_rng():
+        with here.same_randomness():
             prepare_stage(model, stage, catalog)
             if start := starts.get(name):
                 model.learned |= start.learned(model.tensors().keys() - start.lacks)

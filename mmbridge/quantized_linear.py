@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 
 class QuantizedLinear(Function):
@@ -24,7 +23,7 @@ class QuantizedLinear(Function):
         return compute(rows, weight, bias)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, None, None]:
+        (gradient,) = gradients
         full = ctx.weight.dequantize().to(ctx.dtype)
         return None, (gradient.to(ctx.dtype) @ full).to(ctx.rows_dtype), None, None

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mmbridge.disk import publish
 from mmbridge.figures import interval, score
 from mmbridge.run_directory import RunDirectory
 
@@ -25,11 +26,14 @@ ALWAYS = ("value", "95 %", "chance", "ceiling", "n")
 
 
 def merge(path: Path, results: Results) -> None:
-    """Put results into an evaluation.json beside those that stand there; the file changes at once or not at all."""
+    """Put results into an evaluation.json beside those that stand there."""
     if results:
-        partial = path.with_suffix(".json.tmp")
-        partial.write_text(json.dumps(read_results(path) | results, indent=1))
-        partial.replace(path)
+        write_results(path, read_results(path) | results)
+
+
+def write_results(path: Path, results: Results) -> None:
+    """Write an evaluation.json; the file changes at once or not at all."""
+    publish(path, 0, lambda partial: partial.write_text(json.dumps(results, indent=1)))
 
 
 def read_results(path: Path) -> Results:

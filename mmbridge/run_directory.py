@@ -1,8 +1,12 @@
 """The run directory: everything that a run leaves behind, and whether it may be gone on with."""
 
+import fcntl
 import json
+import os
 import shutil
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,10 @@ FREE = ("evaluate", "trackers", "features.folder", "run.name", "run.directory", 
         "run.threads", "run.checkpoint_every", "run.keep_checkpoints", "run.keep_best", "run.log_every",
         "run.placement", "run.checkpoint_activations", "run.max_bad_fraction", "run.rank_timeout", "run.late_after",
         "run.check_gradients")  # fmt: skip
+
+
+RUNNING = ".running"
+"""File that the process which works in a run has locked, and in which it says who it is."""
 
 
 class RunDirectory:
@@ -61,6 +69,34 @@ class RunDirectory:
         """Folder of what the model has answered in an evaluation that is not finished."""
         return self.path / "predictions" / stage / f"{evaluation}.partial"
 
+    def unfinished(self, stage: str) -> list[Path]:
+        """Folders of what the model has answered in evaluations of a stage that are not finished."""
+        return [*self.answers(stage, "").parent.glob("*.partial")]
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from working in this run: each would take the other's checkpoints away.
+
+        The lock goes with the process, however it ends.
+
+        Raises:
+            UserError: another process works here; the message says which.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / RUNNING).open("a+") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError) as error:
+                file.seek(0)
+                what = f"another process works in this run ({file.read().strip()})."
+                raise UserError(what, where=self.path, do="Wait for its end, or name another: run.name=...") from error
+            except OSError:  # a disk that knows no locks
+                pass
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            yield
+
     def check(self, recipe: Recipe) -> None:
         """Refuse to go on with another recipe than the one that began here.
 
@@ -68,7 +104,7 @@ class RunDirectory:
             UserError: the first keys that differ, and how to go on.
         """
         if not self.resolved.exists():
-            if self.path.exists() and any(self.path.iterdir()):
+            if self.path.exists() and any(one.name != RUNNING for one in self.path.iterdir()):
                 raise UserError("it is not empty and not a run.", where=self.path, do="Choose another run.name=...")
             return
         before, now = flat(read_yaml(self.resolved)), flat(recipe.resolved)

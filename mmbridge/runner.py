@@ -4,10 +4,11 @@ Three functions in reading order: a run is stages, a stage is steps, a step is a
 """
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from mmbridge_registry import Batch, Dataset, UserError
+from mmbridge_registry import Batch, Dataset
 from mmbridge_registry.discovery import Discovered
 from rich.console import Console
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from mmbridge.data.quarantine import Quarantine
 from mmbridge.due import asked_at, due
 from mmbridge.engine import engine
 from mmbridge.evaluate import evaluate_stage
-from mmbridge.failing import of_first
+from mmbridge.failing import agreed
 from mmbridge.features.checking import check_features
 from mmbridge.feed import check_division, feed, open_mixture
 from mmbridge.leaving import AskedToEndError, Leaving
@@ -51,7 +52,7 @@ def run(recipe: Recipe, discovered: Discovered, console: Console) -> RunDirector
 
     Everything that can be wrong with the recipe is found before the first file is written.
     """
-    with engine(recipe.run) as here:
+    with engine(recipe.run) as here, ExitStack() as held:
         directory = RunDirectory.of(recipe)
         directory.check(recipe)
         starts = {}
@@ -66,11 +67,12 @@ def run(recipe: Recipe, discovered: Discovered, console: Console) -> RunDirector
             recompute_blocks(model)
         mixtures = {name: open_mixture(recipe, stage, discovered.catalog) for name, stage in recipe.stages.items()}
         evaluated = {name: build(one.dataset, discovered.catalog) for name, one in recipe.evaluate.items()}
-        check_evaluations(recipe, model, starts, evaluated, discovered.catalog)
+        check_evaluations(recipe, model, starts, evaluated, discovered.catalog, here)
         check_features(recipe, discovered.catalog, mixtures.values(), model.vision_encoder, here)
         watchdog = Watchdog(here.store, here.collectives.rank, here.collectives.world_size, recipe.run.late_after)
         tracking = Tracking(recipe, discovered.catalog)
         running = Running(recipe, discovered, here, directory, model, console, Leaving(), watchdog, tracking)
+        agreed(here, lambda: held.enter_context(directory.alone()) if here.is_first else None)
         lock_run(running, mixtures, evaluated)
         running.tell("run_started")
         with (
@@ -94,20 +96,17 @@ def lock_run(running: Running, mixtures: Mapping[str, Mixture], evaluated: Mappi
     Raises:
         UserError: weights or data have changed; on every rank.
     """
-    here, directory, refused = running.engine, running.directory, None
-    if here.is_first:
+    here, directory = running.engine, running.directory
+
+    def write() -> None:
         datasets = {name: dataset for mixture in mixtures.values() for name, dataset in mixture.datasets.items()}
-        try:
-            facts = facts_of(running.recipe, running.discovered, datasets, evaluated, here)
-            lock, changed = settle(directory.lock, facts)
-            directory.write_start(running.recipe, lock)
-            if changed:
-                running.say(changed)
-        except UserError as error:
-            refused = error
-    here.wait_for_all()
-    if here.agree(int(refused is not None)):
-        raise of_first(refused, here.collectives)
+        facts = facts_of(running.recipe, running.discovered, datasets, evaluated, here)
+        lock, changed = settle(directory.lock, facts)
+        directory.write_start(running.recipe, lock)
+        if changed:
+            running.say(changed)
+
+    agreed(here, write if here.is_first else lambda: None)
 
 
 def run_stages(running: Running, mixtures: Mapping[str, Mixture]) -> None:
@@ -195,6 +194,8 @@ def take_step(running: Running, training: Training, batch: Batch, step: int) -> 
     set_learning_rate(training.optimizer, learning_rate(step - 1, stage.steps, stage.optimizer.lr, stage.schedule))
     batch = batch.to(here.device, non_blocking=True)
     loss = backward(here, training.model, batch, step, stage.micro_batch_size)
+    if step == training.first + 1:
+        training.check_reached()
     if running.recipe.run.check_gradients:
         check_gradients(training.trained, here.collectives)
     norm = nn.utils.clip_grad_norm_(training.trained.values(), stage.clip_grad_norm or float("inf"))

@@ -4,13 +4,13 @@ import json
 import time
 from collections.abc import Mapping
 from math import isfinite
-from pathlib import Path
 
 import torch
 from mmbridge_registry import Batch, UserError
 from rich.console import Console
 from torch import Tensor
 
+from mmbridge.forgetting import forget
 from mmbridge.model import StageLoss
 from mmbridge.rank_log import LOG
 from mmbridge.running import Running
@@ -32,8 +32,8 @@ class StageLog:
         self.steps = 0
         if running.engine.is_first and training.first < training.stage.steps:
             stages = list(running.recipe.stages)
-            later = frozenset(stages[stages.index(training.name) + 1 :])
-            cut(running.directory.metrics, training.name, training.first, later)
+            later = stages[stages.index(training.name) + 1 :]
+            forget(running.directory, training.name, training.first, later)
 
     def waited(self, step: int) -> None:
         """Note that the batch of `step` has arrived: the time since the last step was spent waiting for data."""
@@ -99,23 +99,6 @@ class StageLog:
             with self.running.directory.metrics.open("a") as file:
                 file.write(json.dumps(plain) + "\n")
             self.running.track(self.training.name, self.training.first)
-
-
-def cut(path: Path, stage: str, step: int, later: frozenset[str]) -> None:
-    """Forget what was logged after `step` of `stage` and in `later` stages: it will be logged again."""
-    if not path.exists():
-        return
-    kept = []
-    for text in path.read_text().splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:  # a line cut short by a crash
-            continue
-        if line["stage"] not in later and (line["stage"] != stage or line["step"] <= step):
-            kept.append(text + "\n")
-    partial = path.with_suffix(".tmp")
-    partial.write_text("".join(kept))
-    partial.replace(path)
 
 
 class Progress:

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from mmbridge import checkpoint
 from mmbridge.assemble import prepare_stage
+from mmbridge.checkpoint import Checkpoint
 from mmbridge.collectives import Collectives
+from mmbridge.failing import agreed
 from mmbridge.handoff import hand_over
 from mmbridge.loading import start_of
 from mmbridge.model import BridgedModel, StageModel
@@ -49,7 +51,23 @@ class Training:
         if self.spikes is None:
             return None
         mean = collectives.sum(loss.double()) / collectives.world_size
-        return self.spikes.reason(mean.item(), norm.item())
+        # Each rank has computed the norm for itself, and unlike GPUs round unlike: one number for all.
+        return self.spikes.reason(mean.item(), collectives.maximum(norm).item())
+
+    def check_reached(self) -> None:
+        """Check after the first backward pass that gradient has reached all that is trained.
+
+        Raises:
+            UserError: not everything; DDP would stop at the second step, and nothing could resume such a run.
+        """
+        left = [name for name, parameter in self.trained.items() if parameter.grad is None]
+        if left:
+            some = f"{left[0]}, ..." if len(left) > 1 else left[0]
+            raise UserError(
+                f"no gradient has reached {len(left)} of the {len(self.trained)} tensors that it trains ({some}).",
+                where=f"stages.{self.name}",
+                do="Leave their part out of `train`, or let the bridge's `parameters_for` name what objectives reach.",
+            )
 
     def state(self, model: BridgedModel, step: int) -> dict[str, Any]:
         """Give what a checkpoint says after `step` steps, beside the tensors."""
@@ -71,9 +89,7 @@ def begin(running: Running, name: str, stage: Stage, before: str | None) -> Trai
     objectives = prepare_stage(running.model, stage, running.discovered.catalog)
     trained = {key: tensor for key, tensor in running.model.named_parameters() if tensor.requires_grad}
     optimizer = adamw(trained, stage.optimizer)
-    found, passed_over = checkpoint.newest(running.directory.checkpoints(name))
-    for reason in passed_over:
-        running.say(f"passed over: {reason}")
+    found = newest(running, name)
     if found is not None:
         hand_over(found, running.model)
         checkpoint.load_optimizer(found, trained, optimizer)
@@ -86,11 +102,29 @@ def begin(running: Running, name: str, stage: Stage, before: str | None) -> Trai
     return Training(name, stage, objectives, model, trained, optimizer, found.step if found else 0, spikes)
 
 
+def newest(running: Running, name: str) -> Checkpoint | None:
+    """Open the newest checkpoint of a stage that is complete, and say which ones are not.
+
+    Rank 0 chooses. Another rank's disk may be behind, or fail it: then all stop, for ranks that began after different
+    steps would train on together.
+
+    Raises:
+        UserError: a rank cannot read the one that was chosen.
+    """
+    here, folder = running.engine, running.directory.checkpoints(name)
+    found, passed_over = checkpoint.newest(folder) if here.is_first else (None, [])
+    for reason in passed_over:
+        running.say(f"passed over: {reason}")
+    here.wait_for_all()  # files of gigabytes are read twice here
+    chosen = here.collectives.gather_texts(found.path.name if found else "")[0]
+    return agreed(here, lambda: found or (checkpoint.read(folder / chosen) if chosen else None))
+
+
 def _take_over(running: Running, name: str, stage: Stage, before: str | None) -> None:
     if stage.start is not None:
         source = start_of(Path(stage.start), where=f"stages.{name}.start")
     elif before is not None:
-        source, _ = checkpoint.newest(running.directory.checkpoints(before))
+        source = newest(running, before)
     else:
         return
     if source is None:

@@ -72,6 +72,11 @@ class Call:
         return self.folder / f"part-{part:05d}.safetensors"
 
 
+def asked_after(folder: Path) -> int:
+    """Give the step after which the evaluation of a journal was asked; 0 if it does not say."""
+    return (_read(folder / KEY) or {}).get("step", 0)
+
+
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text())

@@ -1,13 +1,12 @@
 """A model that is asked before it is trained: it refuses what it will not have learned, and answers nothing."""
 
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
 
 from mmbridge.inference import Model
 from mmbridge.inference.encoded import EncodedFeatures
+from mmbridge.inference.listing import Images, listed
 
 
 class AnswerableError(BaseException):
@@ -51,12 +50,12 @@ class RefusingModel:
     def embed_texts(self, *_: Any, **__: Any) -> NoReturn:
         raise AnswerableError(self.model.embed_texts([]))
 
-    def encode(self, images: Sequence[Any]) -> "RefusedImages":
-        return RefusedImages(len(images), self.model.encode([]))
+    def encode(self, images: Images) -> "RefusedImages":
+        return RefusedImages(len(listed(images)), self.model.encode([]))
 
 
 class RefusedImages:
-    """`EncodedImages` that nobody has encoded. Their embeddings are zeros, since a text is asked for next."""
+    """`EncodedImages` that nobody has encoded."""
 
     def __init__(self, count: int, images: EncodedFeatures) -> None:
         self.count, self.images = count, images
@@ -64,9 +63,9 @@ class RefusedImages:
     def __len__(self) -> int:
         return self.count
 
-    def embed(self) -> Tensor:
+    def embed(self) -> NoReturn:
         """See `EncodedImages`, here and below."""
-        return torch.zeros(self.count, *self.images.embed().shape[1:])
+        raise AnswerableError(self.images.embed())
 
     def match(self, *_: Any) -> NoReturn:
         raise AnswerableError(self.images.match(torch.empty(0, dtype=torch.long), []))

@@ -114,7 +114,7 @@ def in_processes(items: TorchDataset, numbers: Sequence[Any], workers: int) -> I
         sampler=numbers,  # type: ignore[arg-type]
         num_workers=workers,
         prefetch_factor=2 if workers else None,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=torch.cuda.is_initialized(),  # a run on the CPU of a machine with GPUs leaves them alone
         worker_init_fn=_start_worker if workers else None,
         generator=torch.Generator(),  # without one, every loader draws from the global generator
     )

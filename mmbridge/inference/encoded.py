@@ -25,7 +25,7 @@ class EncodedFeatures:
 
     def embed(self) -> Tensor:
         """L2-normalised query embeddings [n,Q,C]."""
-        bridge, embedded = text_bridge_of(self.model.bridged, "contrast"), []
+        bridge, embedded = text_bridge_in_step(self.model.bridged, "contrast"), []
         with self.model.answering():
             for rows in self.model.batches(len(self)):
                 state = self._state(bridge, range(len(self))[rows])

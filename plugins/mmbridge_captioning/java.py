@@ -122,7 +122,14 @@ def _run(name: InJava, jar: Path, arguments: Sequence[str | Path], given: str = 
     command = list(map(str, ["java", HEAP[name], "-Dfile.encoding=UTF-8", "-jar", jar, *arguments]))
     try:
         run = subprocess.run(
-            command, input=given, capture_output=True, check=True, text=True, encoding="utf-8", cwd=jar.parent
+            command,
+            input=given,
+            capture_output=True,
+            check=True,
+            text=True,
+            encoding="utf-8",
+            cwd=jar.parent,
+            start_new_session=True,  # Ctrl-C and SIGTERM are for the run, which ends in order
         )
     except subprocess.CalledProcessError as error:
         reason = (error.stderr.strip().splitlines() or ["it says nothing"])[0]

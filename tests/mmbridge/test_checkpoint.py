@@ -84,6 +84,21 @@ def test_the_newest_are_kept(tmp_path: Path, layer: nn.Linear) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000003", "step-00000004"]
 
 
+def test_a_broken_newer_one_costs_no_good_one(tmp_path: Path, layer: nn.Linear) -> None:
+    optimizer = torch.optim.AdamW(layer.parameters())
+    for step in (5, 9, 10):
+        save(tmp_path, layer, optimizer, step)
+    for step in (9, 10):
+        (tmp_path / f"step-{step:08d}" / checkpoint.WEIGHTS).write_bytes(b"")
+    save(tmp_path, layer, optimizer, 6, keep=1)
+    found, reasons = checkpoint.newest(tmp_path)
+    assert found is not None and (found.step, len(reasons)) == (6, 2)
+    save(tmp_path, layer, optimizer, 9, keep=2)
+    found, _ = checkpoint.newest(tmp_path)
+    assert found is not None and found.step == 9
+    assert [path.name[-2:] for path in sorted(tmp_path.iterdir())] == ["06", "09", "10"]
+
+
 def test_another_set_of_trained_tensors_is_refused(tmp_path: Path, layer: nn.Linear) -> None:
     optimizer = torch.optim.AdamW(layer.parameters())
     step_of(layer, optimizer)

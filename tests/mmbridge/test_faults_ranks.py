@@ -61,6 +61,22 @@ def test_a_run_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_all_ranks_go_on_from_the_same_checkpoint_or_none(tmp_path: Path) -> None:
+    given = [1, signal.SIGTERM, "representation", 3]
+    assert ended_runs.finish(ended_runs.start(tmp_path, ranks=2, change=faults.signalled, given=given)) == [0, 0]
+    given = [str(tmp_path), 1, "unreadable"]
+    codes = ended_runs.finish(ended_runs.start(tmp_path, ranks=2, change=faults.blind_and_noted, given=given))
+    assert codes == [2, 2] and "step-00000003: stale file handle" in ended_runs.said(tmp_path)
+    given = [str(tmp_path), 1, "behind"]
+    codes = ended_runs.finish(ended_runs.start(tmp_path, ranks=2, change=faults.blind_and_noted, given=given))
+    assert codes == [0, 0], ended_runs.said(tmp_path)
+    for step in (4, 5, 6):
+        noted = sorted(map(int, (tmp_path / f"representation-{step}").read_text().split()))
+        assert noted == list(range(4 * step - 4, 4 * step)), "each rank its own half of the same batch"
+    assert not (tmp_path / "representation-3").exists()
+
+
+@pytest.mark.slow
 def test_an_objective_that_goes_backward_by_itself_is_noticed(tmp_path: Path) -> None:
     """DDP averages all that the returned loss reaches; a plugin's own backward leaves each rank its own gradient."""
     install(tmp_path, "hasty", HASTY)

@@ -14,6 +14,7 @@ from mmbridge import preflight
 from mmbridge.assemble import assemble
 from mmbridge.building import build
 from mmbridge.config import load_recipe
+from mmbridge.engine import alone
 from mmbridge.loading import start_of
 from mmbridge.preflight import check_evaluations
 from mmbridge.runner import run
@@ -32,7 +33,7 @@ def checked(*overrides: str, start: Path | None = None) -> Any:
     datasets = {name: build(one.dataset, found.catalog) for name, one in recipe.evaluate.items()}
     starts = {} if start is None else {"generation": start_of(start, "stages.generation.start")}
     state = torch.get_rng_state()
-    check_evaluations(recipe, model, starts, datasets, found.catalog)
+    check_evaluations(recipe, model, starts, datasets, found.catalog, alone(recipe.run))
     assert torch.equal(torch.get_rng_state(), state)
     return model
 

@@ -222,6 +222,23 @@ def test_mistakes_are_found_before_anything_is_written(tmp_path: Path, override:
     assert not (tmp_path / "runs").exists()
 
 
+def test_what_is_trained_and_not_reached_is_named_at_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmbridge_objectives.itc.ImageTextContrast.passes", frozenset({"contrast", "match"}))
+    with pytest.raises(UserError, match=r"no gradient has reached \d+ of the \d+ tensors that it trains \(bridge\."):
+        go(tmp_path, "~stages.representation.objectives.itm", "~stages.representation.objectives.itg")
+    assert not list(tmp_path.glob("**/step-*"))
+
+
+def test_an_objective_with_parameters_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learned = iter([torch.nn.Parameter(torch.ones(1))])
+    monkeypatch.setattr("mmbridge_objectives.itg.ImageGroundedGeneration.parameters", lambda self: learned)
+    with pytest.raises(UserError, match=r"objectives\.itg: 'itg' has parameters of its own"):
+        go(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_two_ranks_under_torchrun_train_as_one_does(tmp_path: Path) -> None:
     quiet = ("model.bridge.dropout=0",)  # dropout is drawn per rank

@@ -126,6 +126,22 @@ def signalled_and_noted(rank: int, folder: str, which: int, number: int, stage: 
     signalled(rank, which, number, stage, at)
 
 
+def blind_and_noted(rank: int, folder: str, which: int, kind: str) -> None:
+    """Let one rank's disk not list the newest checkpoint yet, or not read it; note positions as above."""
+    from mmbridge import checkpoint
+
+    signalled_and_noted(rank, folder, -1, 0, "", 0)
+    listed = checkpoint._folders
+
+    def broken(path: Path) -> None:
+        raise UserError("stale file handle", where=path.name)
+
+    if rank == which and kind == "behind":
+        checkpoint._folders = lambda folder: listed(folder)[1:]
+    elif rank == which:
+        checkpoint.read = broken  # type: ignore[assignment]
+
+
 def with_plugin(_: int, folder: str) -> None:
     """Let this process find a plugin that was installed into a folder."""
     sys.path.insert(0, folder)

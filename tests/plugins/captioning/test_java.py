@@ -1,6 +1,8 @@
 """METEOR from the program's counts, and by the program itself where there is Java; SPICE where there is CoreNLP."""
 
 import json
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,17 @@ def test_without_the_jars_it_is_said_how_to_get_them(installed, monkeypatch):
     monkeypatch.setattr(java, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs pycocoevalcap.*pip install mmbridge\[java\]"):
         build_captioning(CaptioningOptions(java=("meteor",)))
+
+
+def test_ctrl_c_is_not_for_the_program(installed):
+    runs(installed)
+    found = jar_of("meteor")
+    (installed / "bin" / "java").write_text(
+        "#!/bin/sh\nread -r _ _ _ _ group _ < /proc/$$/stat\necho $group >&2\nexit 3\n"
+    )
+    with pytest.raises(UserError) as error:
+        meteor(found, [("a",)], [("b",)], [[("a",)]])
+    assert int(re.search(r"\((\d+)\)", str(error.value))[1]) != os.getpgrp()
 
 
 def test_a_program_that_fails_is_named(installed):
