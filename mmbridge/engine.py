@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 import torch
 from mmbridge_registry import UserError
@@ -97,6 +98,27 @@ def alone(run: Run) -> Engine:
 
 
 @contextmanager
+def same_sums(device: torch.device) -> Iterator[None]:
+    """Add up in the same order every time on the CPU, however many threads there are.
+
+    The gradient of picked rows (`rows[index]`) is else added up by threads as they come. A GPU sorts it anyway.
+    """
+    if device.type != "cpu":
+        yield
+        return
+    told: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fills = told.fill_uninitialized_memory
+    try:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        told.fill_uninitialized_memory = False  # nobody reads what was not written
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        told.fill_uninitialized_memory = fills
+
+
+@contextmanager
 def engine(run: Run) -> Iterator[Engine]:
     """Start this rank from the environment that torchrun sets; one process alone needs no process group.
 
@@ -113,7 +135,8 @@ def engine(run: Run) -> Iterator[Engine]:
         patient = distributed.new_group(backend="gloo", timeout=PATIENCE)
     failed = True
     try:
-        yield replace(here, collectives=Collectives(rank, world_size), store=store, patient=patient)
+        with same_sums(here.device):
+            yield replace(here, collectives=Collectives(rank, world_size), store=store, patient=patient)
         failed = False
     finally:
         # Where NCCL ends its group it waits for all ranks. One that fails alone has to say so first, and its end ends

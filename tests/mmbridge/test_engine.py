@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmbridge.engine import alone
+from mmbridge.engine import alone, engine
 from mmbridge.recipe import Run
 
 
@@ -31,3 +31,19 @@ def test_what_is_drawn_inside_is_not_seen_outside() -> None:
     with here.same_randomness():
         torch.rand(3)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_several_threads_add_up_the_same_every_time() -> None:
+    rows, index = torch.randn(64, 512, requires_grad=True), torch.arange(20_000) % 64
+    seen = torch.randn(20_000, 512, generator=torch.Generator().manual_seed(0))
+    threads, gradients = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        with engine(Run(device="cpu")):
+            for _ in range(4):
+                gradients += torch.autograd.grad((rows[index] * seen).sum(), rows)
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
