@@ -101,7 +101,7 @@ def alone(run: Run) -> Engine:
 def same_sums(device: torch.device) -> Iterator[None]:
     """Add up in the same order every time on the CPU, however many threads there are.
 
-    The gradient of picked rows (`rows[index]`) is else added up by threads as they come. A GPU sorts it anyway.
+    The gradient of picked rows (`rows[index]`) is else added up by threads as they come. GPUs are left as they are.
     """
     if device.type != "cpu":
         yield

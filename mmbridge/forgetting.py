@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from mmbridge.asked.journal import asked_after
+from mmbridge.disk import publish
 from mmbridge.results import read_results, write_results
 from mmbridge.run_directory import RunDirectory
 
@@ -44,6 +45,4 @@ def _cut(path: Path, stands: Stands) -> None:
             continue
         if stands(line["stage"], line["step"]):
             kept.append(text + "\n")
-    partial = path.with_suffix(".tmp")
-    partial.write_text("".join(kept))
-    partial.replace(path)
+    publish(path, 0, lambda partial: partial.write_text("".join(kept)))

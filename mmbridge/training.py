@@ -115,7 +115,7 @@ def newest(running: Running, name: str) -> Checkpoint | None:
     found, passed_over = checkpoint.newest(folder) if here.is_first else (None, [])
     for reason in passed_over:
         running.say(f"passed over: {reason}")
-    here.wait_for_all()  # files of gigabytes are read twice here
+    here.wait_for_all()  # rank 0 may have read gigabytes before it has chosen
     chosen = here.collectives.gather_texts(found.path.name if found else "")[0]
     return agreed(here, lambda: found or (checkpoint.read(folder / chosen) if chosen else None))
 
